@@ -44,16 +44,26 @@ class FileSchema(Schema):
 
 
 class UploadSchema(Schema):
-    """The request that uploads the contents: exactly the declared type and number of bytes."""
+    """The request that uploads the contents: exactly the declared type and number of bytes, once."""
 
     method = ma.fields.Str()
     url = ma.fields.Str(metadata={"format": "uri"})
-    content_type = ma.fields.Str(metadata={"description": "Send it as `Content-Type`."})
+    headers = ma.fields.Dict(
+        keys=ma.fields.Str(),
+        values=ma.fields.Str(),
+        metadata={"description": "Send all of them. Browsers set `Content-Length` themselves."},
+    )
+    content_type = ma.fields.Str(metadata={"description": "The `Content-Type` of `headers`."})
     expires_at = Timestamp()
 
 
 class NewFileSchema(FileSchema):
     upload = ma.fields.Nested(UploadSchema)
+
+
+def has_files(lesson: dict[str, Any]) -> bool:
+    """Return whether a lesson is answered with signed links."""
+    return bool(lesson.get("files") or lesson["content"].get("file_id"))
 
 
 @blp.route("/courses/<uuid:course_id>/files")
@@ -79,7 +89,7 @@ class Files(MethodView):
 
         Returns a signed link. `PUT` the contents there, then complete the upload. Covers are pictures up to 5 MB;
         captions are WebVTT up to 2 MB; videos are MP4 or WebM up to 4 GB; attachments are PDF, pictures, MP3, ZIP,
-        texts and office documents up to 200 MB.
+        texts and office documents up to 200 MB. A course has up to 100 uploads that are not complete.
         """
         return call(StartUpload(course_id=course_id, caller=course_caller(current_caller()), **fields))
 
@@ -92,8 +102,8 @@ class FileComplete(MethodView):
     def post(self, course_id: UUID, file_id: UUID) -> Any:
         """Complete an upload
 
-        Checks size and type of the contents in the store. Contents that are not what was declared are deleted and
-        refused with `file_rejected`.
+        Checks size and type of the contents in the store. A file whose contents are not what was declared is deleted
+        and refused with `file_rejected`.
         """
         caller = course_caller(current_caller())
         return call(CompleteUpload(course_id=course_id, file_id=file_id, caller=caller))

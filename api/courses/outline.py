@@ -24,6 +24,7 @@ from models.commands.courses import LessonFields, PlannedSection
 from models.errors import NotFound
 
 from .blueprint import blp, course_caller, get_working_copy, require_own_course, show_lesson
+from .files import has_files
 from .schemas import (
     CourseSchema,
     LessonChangesSchema,
@@ -182,8 +183,7 @@ class Lesson(MethodView):
         """
         caller = optional_caller()
         reply = show_lesson(course_id, lesson_id, caller)
-        lesson = reply["view"]
-        response = versioned_response(reply, has_links=bool(lesson.get("files") or lesson["content"].get("file_id")))
+        response = versioned_response(reply, has_links=has_files(reply["view"]))
         response.vary.add("Authorization")
         return response
 

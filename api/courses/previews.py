@@ -15,6 +15,7 @@ from api.schemas import Schema
 from models.commands import PreviewCourse, PreviewLesson, PreviewQuiz
 
 from .blueprint import blp, course_caller, require_own_course
+from .files import has_files
 from .learner_courses import LearnerCourseSchema
 from .quiz_schemas import AttemptQuestionSchema, answers_field
 from .schemas import LessonSchema
@@ -71,10 +72,11 @@ class LessonPreview(MethodView):
     def get(self, course_id: UUID, lesson_id: UUID) -> Response:
         """Preview a lesson as a learner
 
-        The working copy without the answers of a quiz. Nothing is recorded.
+        The working copy without the answers of a quiz, with links to its files. Nothing is recorded.
         """
         caller = course_caller(current_caller())
-        return versioned_response(call(PreviewLesson(course_id=course_id, lesson_id=lesson_id, caller=caller)))
+        reply = call(PreviewLesson(course_id=course_id, lesson_id=lesson_id, caller=caller))
+        return versioned_response(reply, has_links=has_files(reply["view"]))
 
 
 @blp.route("/courses/<uuid:course_id>/preview/lessons/<uuid:lesson_id>/attempts")

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import exists, func, literal, or_, select, tuple_, update
+from sqlalchemy import and_, exists, func, literal, or_, select, tuple_, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base, PrivateText, new_id
 from models.commands.courses import Caller
 from models.commands.files import FileCursor
-from models.errors import FileNotUsable, FileTooLarge, FileTypeNotAllowed, NotFound
+from models.errors import FileNotUsable, FileTooLarge, FileTypeNotAllowed, NotFound, TooManyUploads
 
 from .course import Course
 from .outline import Lesson, Section
@@ -43,6 +43,7 @@ KINDS = {
     "captions": Kind(2 * _MB, ("text/vtt",)),
     "video": Kind(4096 * _MB, ("video/mp4", "video/webm")),
 }
+PENDING_MAX = 100  # files of a course whose upload is not complete
 ROLES = {"attachment": "attachment", "captions": "captions"}  # of a file in a lesson, with the kind that it must have
 
 
@@ -61,7 +62,7 @@ class File(Base):
     size_bytes: Mapped[int]
     status: Mapped[str]  # pending, ready, deleting
     created_at: Mapped[datetime]
-    kept_at: Mapped[datetime | None]  # since a published version or a copy uses it: then it is never deleted
+    kept_at: Mapped[datetime | None]  # since a version, a copy or another course uses it: then it is never deleted
 
     @classmethod
     def create(
@@ -79,13 +80,29 @@ class File(Base):
         )  # fmt: skip
 
     @classmethod
-    def get(cls, session: Session, file_id: UUID, *, course_id: UUID | None = None, kind: str | None = None) -> Self:
+    def get(cls, session: Session, file_id: UUID, *, course_id: UUID | None = None, kind: str | None = None) -> "File":
         """Return a file that is not being deleted. Raises NotFound, also for another course or kind."""
-        file = session.get(cls, file_id)
+        return cls._require_fit(session.get(cls, file_id), file_id, course_id, kind)
+
+    @classmethod
+    def get_for_update(cls, session: Session, file_id: UUID, *, course_id: UUID, kind: str | None = None) -> "File":
+        """Return what ``get`` returns, locked: the job that deletes unused files waits or is over. Raises NotFound."""
+        file = session.get(cls, file_id, with_for_update={"key_share": True}, populate_existing=True)
+        return cls._require_fit(file, file_id, course_id, kind)
+
+    @staticmethod
+    def _require_fit(file: "File | None", file_id: UUID, course_id: UUID | None, kind: str | None) -> "File":
         fits = file and file.status != "deleting" and course_id in {None, file.course_id} and kind in {None, file.kind}
         if file is None or not fits:
             raise NotFound("file", str(file_id))
         return file
+
+    @classmethod
+    def require_room(cls, session: Session, course: Course) -> None:
+        """Raise TooManyUploads if too many files of a course, which is locked, wait for their contents."""
+        pending = select(func.count()).where(cls.course_id == course.id, cls.status == "pending")
+        if session.scalars(pending).one() >= PENDING_MAX:
+            raise TooManyUploads(str(PENDING_MAX))
 
     @classmethod
     def list_page(
@@ -103,22 +120,32 @@ class File(Base):
 
     @classmethod
     def require_usable(
-        cls, session: Session, wanted: Collection[tuple[str, str]], course_id: UUID | None, caller: Caller
+        cls,
+        session: Session,
+        wanted: Collection[tuple[str, str]],
+        course_id: UUID | None,
+        caller: Caller,
+        *,
+        at: datetime,
     ) -> None:
         """Raise FileNotUsable unless each (id, kind) is a ready file of the course or one that the caller has uploaded.
 
-        Locks the files, so that the job which deletes unused ones waits for the use.
+        Locks the files, so that the job which deletes unused ones skips them. A file of another course is kept from
+        now on: that job looks for uses only in the course of a file.
         """
         if not wanted:
             return
         ids = [UUID(file_id) for file_id, _ in wanted]
-        locked = select(cls).where(cls.id.in_(ids)).order_by(cls.id).with_for_update(read=True)
+        locked = select(cls).where(cls.id.in_(ids)).order_by(cls.id).with_for_update(key_share=True)
         with session.no_autoflush:  # the course that uses them is still compared with its stored values
             files = {str(file.id): file for file in session.scalars(locked.execution_options(populate_existing=True))}
         for file_id, kind in wanted:
             file = files.get(file_id)
             if file is None or (file.status, file.kind) != ("ready", kind) or not file.may_be_used(course_id, caller):
                 raise FileNotUsable(file_id, kind)
+        foreign = [file_id for file_id, file in files.items() if file.course_id != course_id]
+        with session.no_autoflush:
+            cls.keep(session, foreign, at=at)
 
     def may_be_used(self, course_id: UUID | None, caller: Caller) -> bool:
         return caller.admin or self.course_id == course_id or self.owner_id == caller.user_id
@@ -133,15 +160,18 @@ class File(Base):
     def keep(cls, session: Session, file_ids: Collection[str], *, at: datetime) -> None:
         """Never delete these files."""
         if file_ids:
-            ids = [UUID(each) for each in file_ids]
-            session.execute(update(cls).where(cls.id.in_(ids), cls.kept_at.is_(None)).values(kept_at=at))
+            unkept = select(cls.id).where(cls.id.in_([UUID(each) for each in file_ids]), cls.kept_at.is_(None))
+            # In one order for all courses that share files, so that two transactions cannot deadlock.
+            ids = session.scalars(unkept.order_by(cls.id).with_for_update(key_share=True)).all()
+            session.execute(update(cls).where(cls.id.in_(ids)).values(kept_at=at))
 
     @classmethod
     def mark_unused(cls, session: Session, *, before: datetime, limit: int) -> list[UUID]:
         """Mark files that were created before this time and are used nowhere; return all that are to be deleted."""
-        old = select(cls.id).where(cls.kept_at.is_(None), cls.created_at < before).order_by(cls.created_at)
+        old = select(cls.id).where(cls.kept_at.is_(None), cls.created_at < before, ~cls._is_used())
+        old = old.order_by(cls.created_at)
         locked = session.scalars(old.limit(limit).with_for_update(skip_locked=True)).all()
-        # A statement of its own: it sees what was committed until the rows were locked.
+        # Again, in a statement of its own: it sees what was committed until the rows were locked.
         unused = select(cls.id).where(cls.id.in_(locked), ~cls._is_used())
         found = session.scalars(unused).all()
         session.execute(update(cls).where(cls.id.in_(found)).values(status="deleting"))
@@ -153,9 +183,16 @@ class File(Base):
         text = func.concat(cls.id)
         is_cover = exists().where(Course.id == cls.course_id, func.strpos(Course.cover_url, text) > 0)
         in_files = Lesson.files.contains(func.jsonb_build_array(func.jsonb_build_object(literal("file_id"), text)))
-        is_video = Lesson.content["file_id"].astext == text
+        # The kinds are compared so that contents of other lessons, of up to 1 MB, are not read.
+        is_video = and_(cls.kind == "video", Lesson.kind == "video", Lesson.content["file_id"].astext == text)
         of_course = (Lesson.section_id == Section.id) & (Section.course_id == cls.course_id)
         return or_(is_cover, exists().where(of_course, or_(in_files, is_video)))
+
+    @classmethod
+    def list_by_owner(cls, session: Session, user_id: UUID) -> list[Self]:
+        """Return all files that a user has uploaded, oldest first."""
+        theirs = select(cls).where(cls.owner_id == user_id, cls.status != "deleting")
+        return list(session.scalars(theirs.order_by(cls.created_at, cls.id)))
 
     @property
     def key(self) -> str:

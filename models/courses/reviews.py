@@ -1,5 +1,6 @@
 """Reviews of courses: one per learner and course."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -77,6 +78,13 @@ class Review(Base):
     def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
         theirs = session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.created_at))
         return [{"course_id": each.course_id, **each.to_response()} for each in theirs]
+
+    @classmethod
+    def list_replies(cls, session: Session, course_ids: Collection[UUID]) -> list[dict[str, Any]]:
+        """Return the replies of instructors to the reviews of these courses, without the reviews."""
+        replied = select(cls).where(cls.course_id.in_(course_ids), cls.reply.is_not(None))
+        rows = session.scalars(replied.order_by(cls.replied_at, cls.id))
+        return [{"course_id": each.course_id, "text": each.reply, "replied_at": each.replied_at} for each in rows]
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> list[UUID]:

@@ -68,6 +68,7 @@ from .courses import (
     StorageUnavailable,
     TooManyLessons,
     TooManySections,
+    TooManyUploads,
 )
 from .integrations import EndpointDisabled, EventsExpired, TooManyEndpoints, UnknownEventType, WebhookUrlNotAllowed
 from .notifications import (
@@ -240,6 +241,7 @@ __all__ = [
     "TooManyEndpoints",
     "TooManyLessons",
     "TooManySections",
+    "TooManyUploads",
     "TransactionConflict",
     "Unauthorized",
     "Unavailable",

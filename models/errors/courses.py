@@ -105,12 +105,16 @@ class FileTooLarge(Invalid):
     message = "A file of the kind {0} has up to {1} bytes."
 
 
+class TooManyUploads(Conflict):
+    message = "{0} uploads of this course are not complete: complete them, or wait until they are deleted after a day."
+
+
 class FileNotUploaded(Conflict):
     message = "The contents of file {0} are not in the store: upload them first."
 
 
 class FileRejected(Invalid):
-    message = "The contents of file {0} are not {1} with {2} bytes, as declared. They were deleted: upload them again."
+    message = "The contents of file {0} are not {1} with {2} bytes, as declared. They were deleted: start a new upload."
 
 
 class FileNotUsable(Invalid):

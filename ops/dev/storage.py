@@ -73,8 +73,19 @@ class Handler(BaseHTTPRequestHandler):
         if left:
             Path(target.name).unlink()
             raise Refused(HTTPStatus.BAD_REQUEST)
-        Path(target.name).replace(path)
+        if self.headers.get("If-None-Match") == "*":
+            self._store_once(Path(target.name), path)
+        else:
+            Path(target.name).replace(path)
         self._respond(HTTPStatus.OK)
+
+    def _store_once(self, target: Path, path: Path) -> None:
+        try:
+            path.hardlink_to(target)  # unlike a rename it fails if there is such a file
+        except FileExistsError:
+            raise Refused(HTTPStatus.PRECONDITION_FAILED) from None
+        finally:
+            target.unlink()
 
     def _send(self, path: Path) -> None:
         if not path.is_file():

@@ -39,8 +39,9 @@ def import_course(session: Session, *, instructor_id: UUID, document: CourseDocu
 
     Raises SlugTaken, TooManySections, TooManyLessons, CourseNotImportable, FileNotUsable.
     """
-    caller, lessons = Caller(instructor_id), [each for section in document["sections"] for each in section["lessons"]]
-    File.require_usable(session, [each for lesson in lessons for each in files_of(lesson)], None, caller)
+    lessons = [each for section in document["sections"] for each in section["lessons"]]
+    used = [each for lesson in lessons for each in files_of(lesson)]
+    File.require_usable(session, used, None, Caller(instructor_id), at=utc_now())
     return _create(session, instructor_id, document)
 
 

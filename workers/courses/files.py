@@ -30,23 +30,25 @@ def start_upload(
 ) -> dict[str, Any]:
     """Create a file of a course and return a link to upload its contents, as declared.
 
-    Raises NotFound, FileTypeNotAllowed, FileTooLarge, StorageUnavailable.
+    Raises NotFound, FileTypeNotAllowed, FileTooLarge, TooManyUploads, StorageUnavailable.
     """
-    course = Course.get(session, str(course_id))
-    if not course.may_be_changed_by(caller):
-        raise NotFound("course", str(course_id))
+    course = Course.get_for_update(session, str(course_id), caller)
+    File.require_room(session, course)
     file = File.create(
         course, caller, kind=kind, name=name, content_type=content_type, size_bytes=size_bytes, at=utc_now()
     )
     session.add(file)
     link = object_storage.upload_link(file.key, content_type=content_type, size_bytes=size_bytes)
-    upload = {"method": "PUT", "url": link.url, "content_type": content_type, "expires_at": link.expires_at}
-    return {**file.to_response(), "upload": upload}
+    upload = {"method": "PUT", "url": link.url, "headers": dict(link.headers), "expires_at": link.expires_at}
+    return {**file.to_response(), "upload": {**upload, "content_type": content_type}}
 
 
 @task
 def complete_upload(transactions: Transactions, *, course_id: UUID, file_id: UUID, caller: Caller) -> dict[str, Any]:
-    """Check the uploaded contents and make the file ready; no effect on a ready file. Other contents are deleted.
+    """Check the uploaded contents and make the file ready; no effect on a ready file.
+
+    A file with other contents is deleted, not only its contents: a request that read them earlier must not delete new
+    ones. Its row is deleted by ``delete_unused_files`` when the link for the upload has ended.
 
     Raises NotFound, FileNotUploaded, FileRejected, StorageUnavailable.
     """
@@ -58,10 +60,15 @@ def complete_upload(transactions: Transactions, *, course_id: UUID, file_id: UUI
     if contents is None:
         raise FileNotUploaded(str(file_id))
     if contents.size_bytes != file.size_bytes or not fits_content_type(file.content_type, contents.start):
+        with transactions.begin() as session:
+            file = _find(session, course_id, file_id, caller, for_update=True)
+            if file.status == "ready":
+                return transactions.complete(session, file.to_response())
+            file.status = "deleting"
         object_storage.delete(file.key)
         raise FileRejected(str(file_id), file.content_type, str(file.size_bytes))
     with transactions.begin() as session:
-        file = _find(session, course_id, file_id, caller)
+        file = _find(session, course_id, file_id, caller, for_update=True)
         file.status = "ready"
         return transactions.complete(session, file.to_response())
 
@@ -102,7 +109,8 @@ def remove_file(transactions: Transactions, *, file_id: UUID) -> None:
             return
     object_storage.delete(file.key)
     with transactions.begin() as session:
-        if file := session.get(File, file_id):
+        file = session.get(File, file_id, with_for_update=True, populate_existing=True)
+        if file and file.status == "deleting":
             session.delete(file)
 
 
@@ -110,7 +118,7 @@ def cover_url(session: Session, course: Course, file_id: UUID | None) -> str | N
     """Return the public address of an uploaded cover. Raises NotFound, also if its upload is not complete."""
     if file_id is None:
         return None
-    file = File.get(session, file_id, course_id=course.id, kind="cover")
+    file = File.get_for_update(session, file_id, course_id=course.id, kind="cover")
     if file.status != "ready":
         raise NotFound("file", str(file_id))
     File.keep(session, [str(file_id)], at=utc_now())  # published versions and copies have its address
@@ -118,14 +126,18 @@ def cover_url(session: Session, course: Course, file_id: UUID | None) -> str | N
 
 
 def with_links(session: Session, lesson: dict[str, Any]) -> dict[str, Any]:
-    """Return a lesson with a signed link to each of its files. Only for callers who may read the lesson."""
+    """Return a lesson with a signed link to each of its files. Only for callers who may read the lesson.
+
+    A file that does not exist is left out, so that the rest of the lesson can be read.
+    """
     used = files_of(lesson)
     if not used:
         return lesson
     files = File.list_by_id(session, [file_id for file_id, _ in used])
-    linked = {**lesson, "files": [{**each, **_with_link(files[each["file_id"]])} for each in lesson.get("files", [])]}
-    if video := lesson["content"].get("file_id"):
-        linked["content"] = {**lesson["content"], "url": _with_link(files[video])["url"]}
+    present = [each for each in lesson.get("files", []) if each["file_id"] in files]
+    linked = {**lesson, "files": [{**each, **_with_link(files[each["file_id"]])} for each in present]}
+    if video := files.get(lesson["content"].get("file_id", "")):
+        linked["content"] = {**lesson["content"], "url": _with_link(video)["url"]}
     return linked
 
 
@@ -136,7 +148,8 @@ def _with_link(file: File) -> dict[str, Any]:
     return {**shown, "url": link.url, "url_expires_at": link.expires_at}
 
 
-def _find(session: Session, course_id: UUID, file_id: UUID, caller: Caller) -> File:
+def _find(session: Session, course_id: UUID, file_id: UUID, caller: Caller, *, for_update: bool = False) -> File:
     if not Course.get(session, str(course_id)).may_be_changed_by(caller):
         raise NotFound("file", str(file_id))
-    return File.get(session, file_id, course_id=course_id)
+    find = File.get_for_update if for_update else File.get
+    return find(session, file_id, course_id=course_id)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 import requests
+import urllib3
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -23,10 +24,11 @@ _TIMEOUT_SECONDS = 5
 
 @dataclass(frozen=True)
 class Link:
-    """A signed URL, which ends."""
+    """A signed URL, which ends, and the signed headers that a request must have."""
 
     url: str
     expires_at: datetime
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,11 @@ class Contents:
 
 
 def upload_link(key: str, *, content_type: str, size_bytes: int) -> Link:
-    """Return a link for a PUT of exactly this type and size: both headers are signed."""
-    headers = {"Content-Type": content_type, "Content-Length": str(size_bytes)}
+    """Return a link for one PUT of exactly this type and size: these headers are signed.
+
+    ``If-None-Match`` lets the store refuse to replace contents: those that were checked stay as they are.
+    """
+    headers = {"Content-Type": content_type, "Content-Length": str(size_bytes), "If-None-Match": "*"}
     return _link("PUT", key, settings.UPLOAD_LINK_SECONDS, headers=headers)
 
 
@@ -52,22 +57,26 @@ def download_link(key: str, *, content_type: str, file_name: str | None = None) 
 
 def read_start(key: str) -> Contents | None:
     """Return the start and the size of a stored file; None if there is none. Raises StorageUnavailable."""
-    response = _send("GET", key, headers={"Range": f"bytes=0-{START_BYTES - 1}"})
-    if response.status_code == HTTPStatus.NOT_FOUND:
-        return None
-    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-        size_bytes = int(response.headers["Content-Range"].rpartition("/")[2])
-    else:
-        _require_ok(response)
-        size_bytes = int(response.headers["Content-Length"])
-    return Contents(response.raw.read(START_BYTES, decode_content=False), size_bytes)
+    with _send("GET", key, headers={"Range": f"bytes=0-{START_BYTES - 1}"}) as response:
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+            size_bytes = int(response.headers["Content-Range"].rpartition("/")[2])
+        else:
+            _require_ok(response)
+            size_bytes = int(response.headers["Content-Length"])
+        try:
+            start = response.raw.read(START_BYTES, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError) as error:  # requests maps errors of its own methods only
+            raise StorageUnavailable from error
+    return Contents(start, size_bytes)
 
 
 def delete(key: str) -> None:
     """Delete a stored file, if it is there. Raises StorageUnavailable."""
-    response = _send("DELETE", key)
-    if response.status_code != HTTPStatus.NOT_FOUND:
-        _require_ok(response)
+    with _send("DELETE", key) as response:
+        if response.status_code != HTTPStatus.NOT_FOUND:
+            _require_ok(response)
 
 
 def _send(method: str, key: str, headers: Mapping[str, str] | None = None) -> requests.Response:
@@ -93,7 +102,7 @@ def _link(
     query: Mapping[str, str] | None = None,
 ) -> Link:
     url = _sign(settings.STORAGE_PUBLIC_URL, method, key, seconds=seconds, headers=headers, query=query)
-    return Link(url, datetime.now(UTC) + timedelta(seconds=seconds))
+    return Link(url, datetime.now(UTC) + timedelta(seconds=seconds), dict(headers or {}))
 
 
 def _sign(

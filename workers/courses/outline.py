@@ -69,7 +69,7 @@ def add_lesson(
     """Append a lesson to a section. Raises NotFound, TooManyLessons, InvalidContent, FileNotUsable."""
     course = Course.get_for_update(session, str(course_id), caller)
     lesson = course.add_lesson(section_id, fields)
-    File.require_usable(session, files_of(lesson.to_dict()), course_id, caller)
+    File.require_usable(session, files_of(lesson.to_dict()), course_id, caller, at=utc_now())
     return _record_and_respond(session, course, lesson.to_dict())
 
 
@@ -91,9 +91,11 @@ def change_lesson(
     course = _get_course_for_edit(session, course_id, caller, expected_version)
     lesson = course.lesson(lesson_id)
     session.refresh(lesson, ["content"])
+    present = files_of(lesson.to_dict())
     lesson.change(fields)
-    if {"content", "files"} & fields.keys():
-        File.require_usable(session, files_of(lesson.to_dict()), course_id, caller)
+    # Files that the lesson has stay, also if only the author of a copied course may add them.
+    added = [each for each in files_of(lesson.to_dict()) if each not in present]
+    File.require_usable(session, added, course_id, caller, at=utc_now())
     if section_id:
         course.move_lesson(lesson, section_id)
     return _record_and_respond(session, course, lesson.to_dict())

@@ -15,6 +15,8 @@ from models.courses.quiz_content import Quiz, without_answers
 from models.errors import NotFound
 from workers import task
 
+from .files import with_links
+
 
 @task
 def preview_course(session: Session, *, course_id: UUID, caller: Caller) -> dict[str, Any]:
@@ -24,10 +26,13 @@ def preview_course(session: Session, *, course_id: UUID, caller: Caller) -> dict
 
 @task
 def preview_lesson(session: Session, *, course_id: UUID, lesson_id: UUID, caller: Caller) -> dict[str, Any]:
-    """Return the working copy of a lesson as learners see it: {"version", "view"}. Raises NotFound."""
+    """Return the working copy of a lesson as learners see it, with links to its files: {"version", "view"}.
+
+    Raises NotFound.
+    """
     course = _get_own(session, course_id, caller)
     lesson = Lesson.get(session, course_id, lesson_id)
-    return {"version": course.version, "view": without_answers(lesson.to_dict())}
+    return {"version": course.version, "view": with_links(session, without_answers(lesson.to_dict()))}
 
 
 @task

@@ -1,13 +1,8 @@
-"""Files of courses: uploads by signed links, checks of the contents, private delivery, deletion of unused ones."""
+"""Files of courses: uploads by signed links, checks of the contents, private delivery."""
 
-import os
-import shutil
-import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,133 +12,39 @@ from sqlalchemy.orm import Session
 import settings
 from core.db import utc_now
 from models.commands.courses import Caller
-from models.courses.course import Course
 from models.courses.files import File, fits_content_type
 from models.errors import (
     FileNotUploaded,
-    FileNotUsable,
     FileRejected,
     FileTooLarge,
     FileTypeNotAllowed,
     NotFound,
     StorageUnavailable,
     TokenMissing,
+    TooManyUploads,
 )
-from ops.dev import storage
-from ops.dev.ports import free_base, is_open
-from tests.integration.courses.factories import author_of, make_course, make_draft, purchase_of
+from tests.integration.courses.factories import author_of, make_draft, purchase_of
+from tests.integration.courses.uploads import (
+    MP4,
+    PDF,
+    PNG,
+    VTT,
+    attachment,
+    change,
+    complete,
+    put,
+    start,
+    upload,
+)
 from tests.support.polling import eventually
 from tests.support.tasks import noop_cache
 from workers.courses import object_storage
 from workers.courses.access import grant_access
-from workers.courses.authoring import change_course, publish_course
-from workers.courses.copies import duplicate_course, export_course, import_course
+from workers.courses.authoring import publish_course
 from workers.courses.files import (
-    complete_upload,
-    delete_unused_files,
-    list_files,
-    remove_file,
     show_cover,
-    start_upload,
 )
 from workers.courses.learning import show_lesson
-from workers.courses.outline import change_lesson
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(3000)
-PDF = b"%PDF-1.7\n" + bytes(range(256)) * 40
-VTT = b"WEBVTT\n\n00:00.000 --> 00:01.000\nHello\n"
-MP4 = b"\x00\x00\x00\x18ftypmp42" + bytes(9000)
-
-
-class InOneSession:
-    """Transactions of a task, in the transaction of the test."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    @contextmanager
-    def begin(self) -> Iterator[Session]:
-        yield self._session
-        self._session.flush()
-
-    def complete(self, _session: Session, result: Any) -> Any:
-        return result
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory) -> Iterator[str]:
-    server = storage.serve(tmp_path_factory.mktemp("storage"), 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def versitygw(tmp_path_factory) -> Iterator[str]:
-    program = shutil.which("versitygw")
-    if program is None:
-        pytest.skip("versitygw is not installed: go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
-    folder, port = tmp_path_factory.mktemp("versitygw"), free_base()
-    (folder / settings.STORAGE_BUCKET).mkdir()
-    login = {"ROOT_ACCESS_KEY_ID": settings.STORAGE_ACCESS_KEY, "ROOT_SECRET_ACCESS_KEY": settings.STORAGE_SECRET_KEY}
-    command = [program, "--port", f"127.0.0.1:{port}", "--region", settings.STORAGE_REGION, "posix", str(folder)]
-    with subprocess.Popen(command, env={**os.environ, **login}, stdout=subprocess.DEVNULL) as process:
-        eventually(lambda: is_open(port), "versitygw")
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
-
-
-@pytest.fixture(params=["embedded", "versitygw"])
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Use the store of the local stack, and a server that others have written."""
-    url: str = request.getfixturevalue(request.param)
-    monkeypatch.setattr(settings, "STORAGE_URL", url)
-    monkeypatch.setattr(settings, "STORAGE_PUBLIC_URL", url)
-    return url
-
-
-@pytest.fixture
-def embedded_store(embedded: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(settings, "STORAGE_URL", embedded)
-    monkeypatch.setattr(settings, "STORAGE_PUBLIC_URL", embedded)
-    return embedded
-
-
-def start(session: Session, course: Course, kind: str, content_type: str, size_bytes: int, **caller: Any) -> dict:
-    by = caller.get("caller", author_of(course))
-    return start_upload(
-        session, course_id=course.id, caller=by, kind=kind, name="A file.bin", content_type=content_type,
-        size_bytes=size_bytes,
-    )  # fmt: skip
-
-
-def put(started: dict, contents: bytes, **headers: str) -> requests.Response:
-    named = {"Content-Type": started["upload"]["content_type"], **{k.replace("_", "-"): v for k, v in headers.items()}}
-    return requests.put(started["upload"]["url"], data=contents, headers=named, timeout=10)
-
-
-def complete(session: Session, course: Course, file_id: UUID) -> dict:
-    caller = author_of(course)
-    return complete_upload(InOneSession(session), course_id=course.id, file_id=file_id, caller=caller)
-
-
-def upload(session: Session, course: Course, kind: str, content_type: str, contents: bytes) -> dict:
-    started = start(session, course, kind, content_type, len(contents))
-    assert put(started, contents).ok
-    return complete(session, course, started["id"])
-
-
-def change(session: Session, course: Course, **fields: Any) -> dict:
-    lesson_id = next(course.lessons()).id
-    return change_lesson(
-        session, course_id=course.id, lesson_id=lesson_id, caller=author_of(course), expected_version=course.version,
-        section_id=None, fields=fields,
-    )["view"]  # fmt: skip
-
-
-def attachment(file: dict) -> dict[str, str]:
-    return {"file_id": str(file["id"]), "role": "attachment"}
 
 
 def test_uploaded_files_are_delivered_to_learners_only(session: Session, store: str):
@@ -209,6 +110,20 @@ def test_upload_takes_the_declared_type_and_size_only(session: Session, store: s
     assert complete(session, course, started["id"])["status"] == "ready"
 
 
+def test_checked_contents_cannot_be_replaced(session: Session, store: str):
+    course = make_draft(session, lessons=0)
+    started = start(session, course, "cover", "image/png", len(PNG))
+    assert put(started, PNG).ok
+    complete(session, course, started["id"])
+    other = b"<html><script>alert(1)</script>".ljust(len(PNG))
+
+    without = {name: value for name, value in started["upload"]["headers"].items() if name != "If-None-Match"}
+    refused = requests.put(started["upload"]["url"], data=other, headers=without, timeout=10)
+
+    assert (put(started, other).status_code, refused.status_code) == (412, 403)
+    assert requests.get(show_cover(session, file_id=started["id"])["url"], timeout=10).content == PNG
+
+
 def test_contents_of_another_type_are_refused_and_deleted(session: Session, store: str):
     course = make_draft(session, lessons=0)
     page = b"<html><script>alert(1)</script>".ljust(len(PNG))
@@ -219,8 +134,10 @@ def test_contents_of_another_type_are_refused_and_deleted(session: Session, stor
         complete(session, course, started["id"])
 
     assert object_storage.read_start(session.get_one(File, started["id"]).key) is None
-    assert put(started, PNG).ok
-    assert complete(session, course, started["id"])["status"] == "ready"
+    assert put(started, PNG).ok  # the link has not ended
+    with pytest.raises(NotFound):
+        complete(session, course, started["id"])
+    assert File.mark_unused(session, before=utc_now() + timedelta(days=1), limit=5) == [started["id"]]
 
 
 @pytest.mark.parametrize(
@@ -261,95 +178,18 @@ def test_type_is_recognised_by_contents(content_type: str, contents: bytes, fits
     assert fits_content_type(content_type, contents) is fits
 
 
-def test_cover_is_public_and_named_by_the_course(session: Session, embedded_store: str):
-    course = make_course(session)
-    cover = upload(session, course, "cover", "image/png", PNG)
-    fields = {"cover_file_id": cover["id"]}
-    versioned = {"caller": author_of(course), "expected_version": course.version}
+def test_uploads_in_progress_are_limited(session: Session, embedded_store: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("models.courses.files.PENDING_MAX", 2)
+    course, other = make_draft(session, lessons=0), make_draft(session, lessons=0)
+    started = [start(session, course, "cover", "image/png", len(PNG)) for _ in range(2)]
 
-    shown = change_course(session, noop_cache, ref=course.slug, fields=fields, **versioned)
+    with pytest.raises(TooManyUploads):
+        start(session, course, "cover", "image/png", len(PNG))
 
-    assert shown["cover_url"] == f"{settings.PUBLIC_URL}/v1/covers/{cover['id']}"
-    assert requests.get(show_cover(session, file_id=cover["id"])["url"], timeout=10).content == PNG
-    pdf = upload(session, course, "attachment", "application/pdf", PDF)
-    with pytest.raises(NotFound):
-        show_cover(session, file_id=pdf["id"])
-    versioned["expected_version"] = course.version
-    with pytest.raises(NotFound):
-        change_course(session, noop_cache, ref=course.slug, fields={"cover_file_id": pdf["id"]}, **versioned)
-
-
-def test_lesson_uses_only_checked_files_of_its_authors(session: Session, embedded_store: str):
-    course, other = make_draft(session, lessons=1), make_draft(session, lessons=1)
-    pdf = upload(session, course, "attachment", "application/pdf", PDF)
-    foreign = upload(session, other, "attachment", "application/pdf", PDF)
-    pending = start(session, course, "attachment", "application/pdf", 10)
-
-    for file_id in (foreign["id"], pending["id"], uuid4()):
-        with pytest.raises(FileNotUsable):
-            change(session, course, files=[{"file_id": str(file_id), "role": "attachment"}])
-    with pytest.raises(FileNotUsable):  # another kind
-        change(session, course, kind="video", content={"file_id": str(pdf["id"])})
-    with pytest.raises(NotFound):
-        start(session, course, "cover", "image/png", 10, caller=Caller(uuid4()))
-    with pytest.raises(NotFound):
-        list_files(session, course_id=course.id, caller=Caller(uuid4()), after=None, limit=5)
-
-
-def test_change_of_files_makes_an_event_and_a_version(session: Session, embedded_store: str):
-    course = make_course(session, lessons=1)
-    pdf = upload(session, course, "attachment", "application/pdf", PDF)
-    version = course.version
-
-    change(session, course, files=[attachment(pdf)])
-    assert course.version == version + 1
-    change(session, course, files=[attachment(pdf)])
-    assert course.version == version + 1  # no effect
-    publish_course(session, noop_cache, ref=course.slug, caller=author_of(course))
-    assert course.published_version == 2
-    publish_course(session, noop_cache, ref=course.slug, caller=author_of(course))
-    assert course.published_version == 2
-
-
-def test_unused_files_are_deleted(session: Session, embedded_store: str):
-    course = make_draft(session, lessons=1)
-    names = ("unused", "published", "draft", "copied", "cover", "pending", "new")
-    attached = set(names) - {"cover", "pending"}
-    files = {name: upload(session, course, "attachment", "application/pdf", PDF) for name in attached}
-    files["cover"] = upload(session, course, "cover", "image/png", PNG)
-    files["pending"] = start(session, course, "cover", "image/png", 5)
-    change(session, course, files=[attachment(files["published"])])
-    versioned = {"caller": author_of(course), "expected_version": course.version}
-    change_course(session, noop_cache, ref=course.slug, fields={"cover_file_id": files["cover"]["id"]}, **versioned)
-    publish_course(session, noop_cache, ref=course.slug, caller=author_of(course))
-    change(session, course, files=[attachment(files["copied"])])
-    duplicate_course(session, ref=course.slug, caller=author_of(course))
-    change(session, course, files=[attachment(files["draft"])])
-    for name in names[:-1]:
-        session.get_one(File, files[name]["id"]).created_at = utc_now() - timedelta(days=2)
-    session.flush()
-
-    hints: list[Any] = []
-    delete_unused_files(session, hints.append)
-    for hint in hints:
-        remove_file(InOneSession(session), file_id=hint.file_id)
-
-    assert {hint.file_id for hint in hints} == {files["unused"]["id"], files["pending"]["id"]}
-    listed = list_files(session, course_id=course.id, caller=author_of(course), after=None, limit=20)["items"]
-    assert {each["id"] for each in listed} == {files[name]["id"] for name in names} - {hint.file_id for hint in hints}
-
-
-def test_duplicates_and_documents_keep_files(session: Session, embedded_store: str):
-    course = make_draft(session, lessons=1)
-    pdf = upload(session, course, "attachment", "application/pdf", PDF)
-    change(session, course, files=[attachment(pdf)])
-    document = export_course(session, ref=course.slug, caller=author_of(course))
-
-    imported = import_course(session, instructor_id=course.instructor_id, document=document)
-
-    assert export_course(session, ref=str(imported["id"]), caller=author_of(course)) == document
-    with pytest.raises(FileNotUsable):
-        import_course(session, instructor_id=uuid4(), document=document)
+    start(session, other, "cover", "image/png", len(PNG))
+    assert put(started[0], PNG).ok
+    complete(session, course, started[0]["id"])
+    start(session, course, "cover", "image/png", len(PNG))
 
 
 def test_nothing_is_stored_without_a_store(session: Session, monkeypatch: pytest.MonkeyPatch):
@@ -360,3 +200,20 @@ def test_nothing_is_stored_without_a_store(session: Session, monkeypatch: pytest
     monkeypatch.setattr(settings, "STORAGE_URL", "http://127.0.0.1:1")
     with pytest.raises(StorageUnavailable):
         object_storage.read_start("x")
+
+
+def test_store_that_breaks_off_is_unavailable(monkeypatch: pytest.MonkeyPatch):
+    class BreaksOff(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), BreaksOff) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setattr(settings, "STORAGE_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        with pytest.raises(StorageUnavailable):
+            object_storage.read_start("x")

@@ -398,7 +398,7 @@ def test_files_are_uploaded_and_delivered_over_http(client, author, learner):
     def upload(kind, content_type, contents):
         fields = {"kind": kind, "name": "a", "content_type": content_type, "size_bytes": len(contents)}
         started = author.send("POST", f"{path}/files", fields)
-        headers = {"Content-Type": content_type}
+        headers = started.json["upload"]["headers"]
         assert (started.status_code, started.json["status"]) == (201, "pending")
         assert requests.put(started.json["upload"]["url"], contents, headers=headers, timeout=10).ok
         completed = author.send("POST", f"{path}/files/{started.json['id']}/complete")
@@ -422,6 +422,9 @@ def test_files_are_uploaded_and_delivered_over_http(client, author, learner):
     assert (again.status_code, again.headers["Cache-Control"]) == (200, "private, no-store")
     [file] = shown.json["files"]
     assert (file["label"], requests.get(file["url"], timeout=10).content) == ("Slides", b"%PDF-1")
+    preview = author.get(f"{path}/preview/lessons/{lesson_id}")
+    assert requests.get(preview.json["files"][0]["url"], timeout=10).content == b"%PDF-1"
+    assert preview.headers["Cache-Control"] == "private, no-store"
     assert len(author.get(f"{path}/files").json["items"]) == 2
     refused = author.send(
         "POST", f"{path}/files", {"kind": "cover", "name": "a", "content_type": "no", "size_bytes": 0}

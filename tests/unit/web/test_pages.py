@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
+from coursebus import models
+from flask import render_template
 from flask.testing import FlaskClient
 
 import web
@@ -87,3 +89,23 @@ def test_visitors_share_a_page_and_a_session_gets_its_own(browser, monkeypatch):
     assert browser.get("/").text == "the kept page"
     assert browser.get("/?q=other", headers={"Accept-Language": "ru"}).status_code == 500
     page_cache.clear()
+
+
+@pytest.mark.parametrize(
+    ("content", "is_cross_origin"),
+    [
+        (models.LessonContent(url="https://store.example/v", file_id="f"), True),
+        (models.LessonContent(url="https://videos.example/v"), False),  # its host may allow no other origin
+    ],
+)
+def test_only_uploaded_videos_with_captions_are_loaded_across_origins(content, is_cross_origin):
+    captions = {"role": "captions", "url": "https://store.example/c", "language": "en", "label": "English"}
+    lesson = {"id": "l", "kind": "video", "content": content, "files": [captions]}
+    place = {"lesson": {"id": "l", "title": "The bowline"}}
+    course = {"title": "Knots", "slug": "knots", "language": "en", "sections": []}
+
+    with web.create_app().test_request_context("/"):
+        page = render_template("lesson.html", course=course, course_id="c", place=place, lesson=lesson)
+
+    assert ('crossorigin="anonymous"' in page) is is_cross_origin
+    assert f'src="{content.url}"' in page

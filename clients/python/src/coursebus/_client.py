@@ -70,7 +70,7 @@ class _Base:
     @staticmethod
     def _upload(started: NewFile, contents: BinaryIO) -> dict[str, Any]:
         # The link is signed; it needs no token. No time limit: a video takes as long as the network needs.
-        headers = {"Content-Type": started.upload.content_type, "Content-Length": str(started.size_bytes)}
+        headers = dict(started.upload.headers)
         return {"url": started.upload.url, "content": contents, "headers": headers, "timeout": None}
 
     @staticmethod

@@ -105,8 +105,8 @@ class Operations:
     def complete_upload(self, course_id: Id, file_id: Id, *, idempotency_key: str | None = None) -> models.File:
         """Complete an upload.
 
-        Checks size and type of the contents in the store. Contents that are not what was declared are
-        deleted and refused with `file_rejected`.
+        Checks size and type of the contents in the store. A file whose contents are not what was declared
+        is deleted and refused with `file_rejected`.
         """
         return self._send(
             Request(
@@ -1456,7 +1456,7 @@ class Operations:
     def preview_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
         """Preview a lesson as a learner.
 
-        The working copy without the answers of a quiz. Nothing is recorded.
+        The working copy without the answers of a quiz, with links to its files. Nothing is recorded.
         """
         return self._send(
             Request("GET", path("/v1/courses/{}/preview/lessons/{}", course_id, lesson_id), models.Lesson)
@@ -1941,7 +1941,8 @@ class Operations:
 
         Returns a signed link. `PUT` the contents there, then complete the upload. Covers are pictures up to
         5 MB; captions are WebVTT up to 2 MB; videos are MP4 or WebM up to 4 GB; attachments are PDF,
-        pictures, MP3, ZIP, texts and office documents up to 200 MB.
+        pictures, MP3, ZIP, texts and office documents up to 200 MB. A course has up to 100 uploads that are
+        not complete.
         """
         return self._send(
             Request(
@@ -2287,8 +2288,8 @@ class AsyncOperations:
     async def complete_upload(self, course_id: Id, file_id: Id, *, idempotency_key: str | None = None) -> models.File:
         """Complete an upload.
 
-        Checks size and type of the contents in the store. Contents that are not what was declared are
-        deleted and refused with `file_rejected`.
+        Checks size and type of the contents in the store. A file whose contents are not what was declared
+        is deleted and refused with `file_rejected`.
         """
         return await self._send(
             Request(
@@ -3650,7 +3651,7 @@ class AsyncOperations:
     async def preview_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
         """Preview a lesson as a learner.
 
-        The working copy without the answers of a quiz. Nothing is recorded.
+        The working copy without the answers of a quiz, with links to its files. Nothing is recorded.
         """
         return await self._send(
             Request("GET", path("/v1/courses/{}/preview/lessons/{}", course_id, lesson_id), models.Lesson)
@@ -4139,7 +4140,8 @@ class AsyncOperations:
 
         Returns a signed link. `PUT` the contents there, then complete the upload. Covers are pictures up to
         5 MB; captions are WebVTT up to 2 MB; videos are MP4 or WebM up to 4 GB; attachments are PDF,
-        pictures, MP3, ZIP, texts and office documents up to 200 MB.
+        pictures, MP3, ZIP, texts and office documents up to 200 MB. A course has up to 100 uploads that are
+        not complete.
         """
         return await self._send(
             Request(

@@ -282,6 +282,7 @@ class FilePage(Struct, kw_only=True):
 class Upload(Struct, kw_only=True):
     method: str
     url: str
+    headers: dict[str, str]
     content_type: str
     expires_at: str
 
