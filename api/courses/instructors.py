@@ -9,9 +9,11 @@ from flask.views import MethodView
 
 from api.auth import current_caller, public, require_auth
 from api.conditional_requests import if_match, versioned_response
+from api.read_cache import cached_page_view
 from api.rpc import call
 from api.schemas import Schema, unique_items
 from api.users import get_profile
+from core.cache import CATALOGUE_VERSION_KEY
 from models.commands import SetInstructors, ShowInstructor
 
 from .blueprint import blp, course_caller, get_working_copy, require_own_course
@@ -79,6 +81,7 @@ class Instructors(MethodView):
 @blp.route("/instructors/<uuid:user_id>")
 class Instructor(MethodView):
     @public
+    @cached_page_view(lambda: CATALOGUE_VERSION_KEY)  # a new name or picture shows after a minute
     @blp.doc(operationId="getInstructor")
     @blp.response(200, InstructorSchema)
     def get(self, user_id: UUID) -> Any:

@@ -284,10 +284,14 @@ class User(Aggregate, Base):
         }
 
     def to_instructor_response(self) -> dict[str, Any]:
-        """Return the public profile. Raises NotFound for users who do not teach."""
+        """Return the public profile. Raises NotFound for users who do not teach.
+
+        Identity providers use the e-mail address as the name of users who gave none; it is not published.
+        """
         if not _TEACHERS & set(self.roles):
             raise NotFound("instructor", str(self.id))
-        return {"id": self.id, "name": self.name, "avatar_url": self.avatar_url, "bio": self.bio}
+        name = None if "@" in (self.name or "") else self.name
+        return {"id": self.id, "name": name, "avatar_url": self.avatar_url, "bio": self.bio}
 
     def _updated_event(self, at: datetime) -> UserUpdated:
         self.search = normalize_for_search(f"{self.email or ''} {self.name or ''}")

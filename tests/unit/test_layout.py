@@ -269,3 +269,12 @@ def test_columns_with_personal_data_are_private():
 
     covers = {f"{table}.cover_url" for table in ("courses", "course_versions", "catalogue")}
     assert open_columns == {"plans.name", *covers}
+
+
+def test_local_requirements_contain_the_locked_ones():
+    """``make install`` reads requirements-local.txt only; a package that is missing there is missing in CI."""
+    locked, local = (
+        set(re.findall(r"^([\w.-]+==\S+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-local.txt")
+    )
+    assert locked - local == set()
