@@ -8,7 +8,8 @@ import msgspec
 IN_APP, EMAIL, PUSH = "in_app", "email", "push"
 CHANNELS = (EMAIL, PUSH, IN_APP)
 # Mandatory notifications (workers/notifications/notification_rules.py) are sent regardless of these preferences.
-CATEGORIES = ("account", "courses", "announcements", "progress", "reminders", "receipts", "security")
+ANNOUNCEMENTS = "announcements"
+CATEGORIES = ("account", "courses", ANNOUNCEMENTS, "progress", "reminders", "receipts", "security")
 
 
 class QuietHours(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):

@@ -97,6 +97,14 @@ def enqueue(
     return task_id
 
 
+def count_waiting(queue: str) -> int:
+    """Return how many messages are in a queue. Raises Unavailable if Redis does not answer."""
+    try:
+        return int(queue_redis().llen(queue))
+    except RedisError as error:
+        raise Unavailable("The queue") from error
+
+
 def _queue_full(queue: str, *, oldest: bytes) -> QueueFull:
     """Return QueueFull with Retry-After set to the age of the oldest message, which estimates the waiting time."""
     error = QueueFull(queue)

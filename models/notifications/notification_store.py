@@ -19,7 +19,7 @@ from core.cache import CachedView, invalidation_marker, notifications_version_ke
 from core.db import new_id
 from models.errors import NotFound
 from models.notification_inbox import inbox_filter, notification_response
-from models.notification_preferences import EMAIL, IN_APP
+from models.notification_preferences import ANNOUNCEMENTS, EMAIL, IN_APP
 
 from .deliveries import Delivery, DeliveryOutcome, DeliveryState, Notification
 from .mongodb import Document
@@ -32,6 +32,11 @@ _FIELDS = {
     "ended_at": None,  # absent in in-app notifications
 }
 _OPEN = [DeliveryState.QUEUED.value, DeliveryState.HELD.value, DeliveryState.SENDING.value]
+_BY_URGENCY: tuple[Document, ...] = (
+    {"mandatory": True},
+    {"mandatory": False, "category": {"$ne": ANNOUNCEMENTS}},
+    {"mandatory": False, "category": ANNOUNCEMENTS},
+)
 _ACCEPTED = [
     DeliveryState.SENT.value,
     DeliveryState.DELIVERED.value,
@@ -105,11 +110,18 @@ class NotificationStore:
     # Used by the deliver_* tasks and their jobs.
 
     def due(self, *, before: datetime, limit: int) -> list[tuple[UUID, str]]:
-        """Return open deliveries that were due at or before ``before``, longest overdue first: (id, channel)."""
-        waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": before}}
-        found = self._collection.find(waiting, {"_id": 1, "channel": 1})
-        found = found.sort([("due_at", ASCENDING), ("sort_key", ASCENDING)]).limit(limit)
-        return [(document["_id"], document["channel"]) for document in found]
+        """Return open deliveries that were due at or before ``before``: (id, channel).
+
+        Mandatory ones first and announcements last, the longest overdue first among each.
+        """
+        due: list[tuple[UUID, str]] = []
+        for kind in _BY_URGENCY:
+            if len(due) < limit:
+                waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": before}, **kind}
+                found = self._collection.find(waiting, {"_id": 1, "channel": 1})
+                found = found.sort([("due_at", ASCENDING), ("sort_key", ASCENDING)]).limit(limit - len(due))
+                due += [(document["_id"], document["channel"]) for document in found]
+        return due
 
     def claim(self, delivery_id: UUID, *, at: datetime, until: datetime) -> Delivery | None:
         """Claim a due delivery; return None if it is not due, claimed by another worker or ended.

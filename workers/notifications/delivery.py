@@ -9,6 +9,7 @@ from uuid import UUID
 import settings
 from core.db import utc_now
 from core.log import bind_context, get_logger
+from core.messaging import task_queue
 from models.commands import DeliverEmail, DeliverPush
 from models.notifications import (
     EMAIL,
@@ -30,15 +31,19 @@ log = get_logger(__name__)
 LEASE = timedelta(seconds=settings.EMAIL_LEASE_SECONDS)
 INITIAL_BACKOFF, MAX_BACKOFF = timedelta(seconds=15), timedelta(hours=1)
 SWEEP_GRACE = timedelta(seconds=5)  # leaves time for the task that the handler enqueued
-SWEEP_BATCH_SIZE = 100  # a run; the tasks share a queue with events and must not fill it while a mail server is down
+SWEEP_BATCH_SIZE = 100  # a run; the tasks share a queue with events and must not fill it
 
 COMMAND_BY_CHANNEL = {EMAIL: DeliverEmail, PUSH: DeliverPush}
 
 
 @job
 def sweep_deliveries(notification_store: NotificationStore, enqueue_after_commit: EnqueueAfterCommit) -> None:
-    """Enqueue due deliveries: retries, and deliveries whose task was lost or whose worker died."""
-    for delivery_id, channel in notification_store.due(before=utc_now() - SWEEP_GRACE, limit=SWEEP_BATCH_SIZE):
+    """Enqueue due deliveries: announcements, retries, and deliveries whose task was lost or whose worker died.
+
+    None if the queue is half full: the deliveries of earlier runs may still wait there.
+    """
+    limit = min(SWEEP_BATCH_SIZE, settings.QUEUE_LIMIT // 2 - task_queue.count_waiting("notifications"))
+    for delivery_id, channel in notification_store.due(before=utc_now() - SWEEP_GRACE, limit=limit):
         enqueue_after_commit(COMMAND_BY_CHANNEL[channel](delivery_id=delivery_id))
 
 

@@ -5,6 +5,7 @@ a handler that is rolled back and retried finds its earlier documents and adds n
 a rollback is still correct: the event has happened.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from functools import partial
 from uuid import UUID
 
 import msgspec
+from celery import signals
 from sqlalchemy.orm import Session
 
 from core.commands import Command
@@ -21,6 +23,7 @@ from core.messaging import task_queue
 from core.messaging.task_queue import Envelope
 from models.commands import DeliverEmail, DeliverPush
 from models.notification_inbox import publish_new_notifications
+from models.notification_preferences import ANNOUNCEMENTS
 from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notification, next_inbox_positions
 from models.notifications.mongodb import Document
 from models.notifications.notification_store import (
@@ -46,6 +49,8 @@ _COMMANDS: dict[str, type[DeliverEmail | DeliverPush]] = {EMAIL: DeliverEmail, P
 MAX_DELIVERING_THREADS = 2
 SLOW_SECONDS, PAUSE_SECONDS = 2, 60
 MAX_WAITING = 200  # deliveries for these threads, which the sweep must find if the worker is killed
+# After a message has taken this long its thread leaves the rest to others, so that the message is acknowledged in time.
+MAX_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class NotificationDispatcher:
         self.notification_store.add(added)
         for notification, fields in added:
             for channel, command in _COMMANDS.items():
-                if channel in fields:
+                if channel in fields and notification.category != ANNOUNCEMENTS:  # those are left to the sweep
                     self.deliver_after_reply(command(delivery_id=notification.delivery_id(channel)), notification.cause)
 
     def _notes(self, session: Session, notifications: Sequence[tuple[Notification, Contact]]) -> dict[UUID, Document]:
@@ -118,6 +123,7 @@ def dispatcher(execution: TaskExecution) -> Iterator[NotificationDispatcher]:
         stores.preference_store(execution) as preference_store,
     ):
         notified = dict[UUID, None]()  # in their order
+        until = time.monotonic() + MAX_SECONDS
 
         def publish_after_reply(user_id: UUID) -> None:
             if not notified:
@@ -130,7 +136,7 @@ def dispatcher(execution: TaskExecution) -> Iterator[NotificationDispatcher]:
                 traceparent=cause.get("traceparent"),
                 causation_id=cause.get("causation_id"),
             )
-            execution.hooks_after_reply.append(partial(local_delivery.deliver, command, envelope))
+            execution.hooks_after_reply.append(partial(local_delivery.deliver, command, envelope, until=until))
 
         yield NotificationDispatcher(notification_store, preference_store, deliver_after_reply, publish_after_reply)
 
@@ -142,19 +148,28 @@ class LocalDelivery:
         self._free_threads = threading.Semaphore(threads)
         self._waiting = deque[tuple[Command, Envelope]]()
         self._paused_until = 0.0  # monotonic
+        self._is_stopping = False
 
-    def deliver(self, command: Command, envelope: Envelope) -> None:
+    def stop(self) -> None:
+        """Leave the deliveries that wait, and all further ones, to the sweep: the process has little time to end."""
+        self._is_stopping = True
+        self._waiting.clear()
+
+    def deliver(self, command: Command, envelope: Envelope, *, until: float = math.inf) -> None:
         """Execute the command of a delivery here, or in a thread that delivers already if there are enough of them.
 
         It is enqueued if deliveries are slow or too many wait. If the worker is killed, the sweep finds the delivery,
-        as it finds one whose message was lost.
+        as it finds one whose message was lost. ``until`` (monotonic) is when this thread must leave those that wait to
+        the next one or to the sweep.
         """
+        if self._is_stopping:
+            return
         if time.monotonic() < self._paused_until or len(self._waiting) >= MAX_WAITING:
             task_queue.enqueue(command.task, command, envelope)
-            return
-        self._waiting.append((command, envelope))
+        else:
+            self._waiting.append((command, envelope))
         # A thread that finds none free may leave: those that deliver look for waiting ones after each delivery.
-        while self._waiting and self._free_threads.acquire(blocking=False):
+        while self._waiting and time.monotonic() < until and self._free_threads.acquire(blocking=False):
             try:
                 self._deliver_next()
             finally:
@@ -176,3 +191,8 @@ class LocalDelivery:
 
 
 local_delivery = LocalDelivery(MAX_DELIVERING_THREADS)
+
+
+@signals.worker_shutting_down.connect
+def _stop_delivering(**_: object) -> None:
+    local_delivery.stop()

@@ -1,6 +1,7 @@
 """Deliveries are executed by few threads of the worker, and none of them waits for a message of its own."""
 
 import threading
+import time
 from uuid import UUID
 
 import pytest
@@ -46,6 +47,33 @@ def test_thread_that_delivers_takes_over_what_others_leave(deliveries: Deliverie
     busy.join(5)
 
     assert deliveries.executed == [(command.delivery_id, "busy") for command in commands]
+
+
+def test_deliveries_that_wait_are_left_to_the_sweep_when_the_worker_stops(deliveries: Deliveries):
+    local, commands = LocalDelivery(threads=1), [DeliverEmail(delivery_id=new_id()) for _ in range(3)]
+    busy = threading.Thread(target=local.deliver, args=[commands[0], Envelope()])
+    busy.start()
+    assert deliveries.started.wait(5)
+    local.deliver(commands[1], Envelope())
+    local.stop()
+    deliveries.release.set()
+    busy.join(5)
+    local.deliver(commands[2], Envelope())
+
+    assert [delivery_id for delivery_id, _ in deliveries.executed] == [commands[0].delivery_id]
+
+
+def test_thread_whose_time_is_over_leaves_the_rest_to_the_next(deliveries: Deliveries):
+    local, commands = LocalDelivery(threads=1), [DeliverEmail(delivery_id=new_id()) for _ in range(3)]
+    deliveries.release.set()
+
+    for command in commands[:2]:
+        local.deliver(command, Envelope(), until=time.monotonic())
+    left = list(deliveries.executed)
+    local.deliver(commands[2], Envelope(), until=time.monotonic() + 60)
+
+    assert left == []
+    assert [delivery_id for delivery_id, _ in deliveries.executed] == [each.delivery_id for each in commands]
 
 
 def test_deliveries_that_wait_during_a_slow_one_are_enqueued(deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch):
