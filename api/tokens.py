@@ -112,7 +112,7 @@ def _parse_claims(header: dict[str, Any], claims: dict[str, Any]) -> Claims:
         raise TokenInvalid("its sub is malformed")
     return Claims(
         sub=claims["sub"],
-        permissions=_permissions(_claim(claims, settings.OIDC_PERMISSIONS_CLAIM)),
+        permissions=_permissions(claims),
         email=line_or_none(_claim(claims, settings.OIDC_EMAIL_CLAIM)),
         name=line_or_none(_claim(claims, settings.OIDC_NAME_CLAIM)),
         email_verified=_claim(claims, settings.OIDC_EMAIL_VERIFIED_CLAIM) is True,
@@ -133,8 +133,13 @@ def _claim(claims: dict[str, Any], path: str) -> Any:
     return found
 
 
-def _permissions(claim: object) -> frozenset[str]:
-    if isinstance(claim, str) and settings.OIDC_PERMISSIONS_CLAIM in _CLAIMS_OF_WORDS:
+def _permissions(claims: dict[str, Any]) -> frozenset[str]:
+    """Return the permissions: an array, or words if the token is a machine's.
+
+    The scope of a person's token is what the client asked for, and many issuers grant it without regard to the person.
+    """
+    claim = _claim(claims, settings.OIDC_PERMISSIONS_CLAIM)
+    if isinstance(claim, str) and settings.OIDC_PERMISSIONS_CLAIM in _CLAIMS_OF_WORDS and _is_machine(claims):
         claim = claim.split()
     return frozenset(each for each in claim if isinstance(each, str)) if isinstance(claim, list) else frozenset()
 

@@ -29,7 +29,12 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*)|:\?)\}")
 
 def main() -> int:
     """Write ops/.env and print what is missing; return 1 if there is anything."""
-    before = read(ENV.read_text()) if ENV.exists() else {}
+    given = ENV.read_text() if ENV.exists() else ""
+    if lost := find_unreadable(given):
+        print(f"{ENV.relative_to(ROOT)} is left as it is: lines {', '.join(map(str, lost))} are no NAME=value.")
+        print("  A secret of several lines, such as a key, belongs in a file: name it by BADGE_SIGNING_KEY_FILE.")
+        return 1
+    before = read(given)
     text = fill_in(EXAMPLE.read_text(), before)
     write_private(ENV, text)
     missing = find_missing(read(text))
@@ -44,6 +49,12 @@ def read(text: str) -> dict[str, str]:
     """Return the variables of an env file."""
     matches = (_ASSIGNMENT.fullmatch(line.strip()) for line in text.splitlines())
     return {match[1]: match[2] for match in matches if match}
+
+
+def find_unreadable(text: str) -> list[int]:
+    """Return the numbers of the lines that would be lost: neither empty nor comments nor assignments."""
+    lines = enumerate((line.strip() for line in text.splitlines()), 1)
+    return [number for number, line in lines if line and not line.startswith("#") and not _ASSIGNMENT.fullmatch(line)]
 
 
 def fill_in(example: str, known: Mapping[str, str]) -> str:

@@ -128,15 +128,19 @@ def test_keycloak_tokens_are_read_with_the_documented_settings(realm: Realm):
     assert found[2:] == [{"refused": "token_invalid"}] * 2
 
 
-def test_permissions_are_read_from_scope(realm: Realm):
+def test_scope_has_the_permissions_of_machines_but_not_of_people(realm: Realm):
     environ = {
         "OIDC_ISSUER": realm.issuer,
         "OIDC_AUDIENCE": "coursebus",
         "OIDC_JWKS_URL": f"{realm.issuer}/protocol/openid-connect/certs",
         "OIDC_PERMISSIONS_CLAIM": "scope",
+        "OIDC_MACHINE_CLAIM": "client_id",
         "SECRET_KEY": "x" * 32,
     }
 
-    [claims] = read_tokens(environ, make_token(realm.issuer, scope="openid courses:write orders:refund"))
+    scopes = {"scope": "openid courses:write orders:refund"}
+    machine, person = make_token(realm.issuer, client_id="reports", **scopes), make_token(realm.issuer, **scopes)
 
-    assert claims["permissions"] == ["courses:write", "openid", "orders:refund"]
+    found = read_tokens(environ, machine, person)
+
+    assert [each["permissions"] for each in found] == [["courses:write", "openid", "orders:refund"], []]

@@ -27,6 +27,24 @@ def test_secrets_are_new_long_and_private(env: Path, monkeypatch: pytest.MonkeyP
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
 
 
+def test_secret_of_several_lines_is_not_lost(
+    env: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(configure, "find_missing", lambda _variables: [])
+    given = (
+        '# why\n\nSECRET_KEY=mine\nBADGE_SIGNING_KEY="-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----"\n'
+    )
+    env.write_text(given)
+
+    assert configure.main() == 1
+
+    assert env.read_text() == given
+    printed = capsys.readouterr().out
+    assert "lines 5, 6 " in printed
+    assert "BADGE_SIGNING_KEY_FILE" in printed
+    assert "MIIE" not in printed
+
+
 def test_known_values_are_kept_and_comments_stay():
     known = {"SECRET_KEY": "mine", "AUTH0_DOMAIN": "", "EDGE_HTTPS_PORT": "8443"}
 
