@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -254,6 +255,32 @@ def test_async_client_repeats_lists_and_waits(server: ScriptedServer):
     asyncio.run(use())
 
     assert server.requests[-1][1]["Idempotency-Key"] == server.requests[-2][1]["Idempotency-Key"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_upload_sends_the_signed_headers_without_the_token(server: ScriptedServer, is_async):
+    signed = {"Content-Type": "application/pdf", "Content-Length": "6", "If-None-Match": "*"}
+    file = {"id": "f", "kind": "attachment", "name": "a.pdf", "content_type": "application/pdf", "size_bytes": 6}
+    file |= {"status": "pending", "created_at": ""}
+    upload = {"method": "PUT", "url": f"{server.url}/stored", "content_type": "application/pdf", "expires_at": ""}
+    started = (201, {}, {**file, "upload": {**upload, "headers": signed}})
+    server.answers = [started, (200, {}, None), (200, {}, {**file, "status": "ready"})]
+    described: dict[str, Any] = {"kind": "attachment", "name": "a.pdf", "content_type": "application/pdf"}
+
+    async def upload_async() -> models.File:
+        async with AsyncCoursebus(server.url, token="t") as client:
+            return await client.upload_file("c", io.BytesIO(b"%PDF-1"), **described)
+
+    if is_async:
+        stored = asyncio.run(upload_async())
+    else:
+        stored = Coursebus(server.url, token="t").upload_file("c", io.BytesIO(b"%PDF-1"), **described)
+
+    request, headers, body = server.requests[1]
+    sent = {name.lower(): value for name, value in headers.items()}
+    assert (stored.status, request, body) == ("ready", "PUT /stored", b"%PDF-1")
+    assert {name: sent.get(name.lower()) for name in signed} == signed
+    assert "authorization" not in sent
 
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the test").decode()
