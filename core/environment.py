@@ -71,6 +71,15 @@ class Environment:
             )
         return secrets
 
+    def signing_keys(self, name: str, default: str) -> tuple[str, ...]:
+        """Like ``secrets``, for private keys as PEM that sign with RS256 or ES256. A given one is parsed."""
+        keys = self.secrets(name, default)
+        if not all(key == default or _signs(key) for key in keys):
+            self.errors.append(
+                f"{name} must be private keys as PEM (RSA or P-256, no password), comma separated: openssl genrsa 2048"
+            )
+        return keys
+
     def list(self, name: str, default: str) -> tuple[str, ...]:
         """Return the comma-separated values of ``name``."""
         return tuple(each.strip() for each in self.text(name, default).split(",") if each.strip())
@@ -181,6 +190,20 @@ def _is_base64(text: str) -> bool:
         return bool(b64decode(text, validate=True))
     except ValueError:
         return False
+
+
+def _signs(pem: str) -> bool:
+    """Return whether ``pem`` is a private key of RSA or P-256."""
+    # Loaded only where a key is given: the library takes memory.
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError):  # malformed or of an unknown algorithm; encrypted
+        return False
+    is_p256 = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
+    return is_p256 or isinstance(key, rsa.RSAPrivateKey)
 
 
 def _without_password(value: str) -> str:

@@ -325,9 +325,7 @@ CERTIFICATE_REVOKE_ON_REFUND = read.switch("CERTIFICATE_REVOKE_ON_REFUND", defau
 # Private keys that sign Open Badges, as PEM: RSA (RS256) or P-256 (ES256). The first one signs. Keep the one before it
 # behind a comma: its public key is published as long as it is here. "": there are no badges.
 LOCAL_BADGE_KEY = (Path(__file__).parent / "local_badge_key.pem").read_text().strip()
-BADGE_SIGNING_KEYS = read.secrets("BADGE_SIGNING_KEY", "" if PRODUCTION else LOCAL_BADGE_KEY)
-if not all(key.startswith("-----BEGIN ") for key in BADGE_SIGNING_KEYS):
-    read.errors.append("BADGE_SIGNING_KEY must be private keys as PEM, comma separated: openssl genrsa 2048")
+BADGE_SIGNING_KEYS = read.signing_keys("BADGE_SIGNING_KEY", "" if PRODUCTION else LOCAL_BADGE_KEY)
 
 read.group("Files")
 # The S3-compatible store of covers, attachments, captions and videos; "": nothing can be uploaded. Path-style requests.

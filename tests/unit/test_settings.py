@@ -284,6 +284,28 @@ def test_published_badge_key_is_rejected_in_production_and_two_keys_are_accepted
     assert found == {"both": ["BADGE_SIGNING_KEY"], "own": [], "none": ["BADGE_SIGNING_KEY"]}
 
 
+@pytest.mark.parametrize(
+    ("command", "is_accepted"),
+    [
+        ("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048", True),
+        ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256", True),
+        ("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384", False),
+        ("genpkey -algorithm ed25519", False),
+        ("genrsa -aes128 -passout pass:secret 2048", False),
+        ("", False),
+    ],
+)
+def test_badge_key_is_one_that_signs(tmp_path, command: str, *, is_accepted: bool):
+    key = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----"
+    if command:
+        key = subprocess.run(["openssl", *command.split()], check=True, capture_output=True, text=True).stdout
+    (tmp_path / "key").write_text(key)
+
+    found = check_settings(PRODUCTION | STRIPE | {"BADGE_SIGNING_KEY_FILE": str(tmp_path / "key")})
+
+    assert [line.split()[0] for line in found] == ([] if is_accepted else ["BADGE_SIGNING_KEY"])
+
+
 def test_empty_secret_file_is_an_error(tmp_path):
     (tmp_path / "key").write_text("\n")
 

@@ -227,13 +227,18 @@ def test_pods_have_time_to_stop():
         assert (drained[1] == "5") == (name in {"gateway", "stream", "web"})
 
 
+@cache
+def signing_key() -> str:
+    return subprocess.run(["openssl", "genrsa", "2048"], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def environ_of(pod: dict[str, Any]) -> dict[str, str]:
     """Return the variables of a pod, with a URL that is safe in production, or a long word, for each secret."""
     urls = {"REDIS_URL": "rediss://:pw@redis", "CACHE_URL": "rediss://:pw@redis", "SMTP_URL": "smtps://u:pw@mail"}
     urls |= {"DATABASE_URL": "postgresql://u:pw@db/x?sslmode=require", "MONGO_URL": "mongodb+srv://u:pw@mongo/x"}
     urls |= {"DIRECT_DATABASE_URL": urls["DATABASE_URL"], "KAFKA_OPTIONS": "{}", "BADGE_SIGNING_KEY": ""}
     urls |= {"EMAIL_WEBHOOK_SECRET": "whsec_" + "a" * 32, "STRIPE_SECRET_KEY": "sk_live_1"}
-    urls |= {"BADGE_SIGNING_KEY": "-----BEGIN PRIVATE KEY-----"}
+    urls |= {"BADGE_SIGNING_KEY": signing_key()}
     [container] = pod["containers"]
     return {each["name"]: each.get("value", urls.get(each["name"], "s" * 32)) for each in container["env"]}
 
