@@ -67,8 +67,9 @@ class Instructors(MethodView):
     def put(self, fields: dict[str, Any], course_id: UUID, *, expected_version: int) -> Response:
         """Set the instructors of a course
 
-        For its owner. Takes effect at once. Editors change and publish the course, reply to reviews and see its
-        learners; they do not archive it and do not choose instructors. They need the permission `courses:write`, too.
+        For its owner; an editor may send the present instructors without themselves. Takes effect at once. Editors
+        change and publish the course, reply to reviews and see its learners; they do not archive it and do not choose
+        instructors. They need the permission `courses:write`, too.
         """
         for user_id in {*fields["editor_ids"], fields["owner_id"]} - {None}:
             get_profile(user_id)  # raises NotFound

@@ -26,7 +26,7 @@ from models.commands import (
     StartQuizAttempt,
     SubmitQuizAnswers,
 )
-from models.errors import AttemptExpired, NotEnrolled, OutcomeUnknown, Unavailable
+from models.errors import AttemptExpired, AttemptsExhausted, NotEnrolled, OutcomeUnknown, Unavailable
 
 from .blueprint import blp, course_caller, require_course_access, require_lesson_access, require_own_course, show_lesson
 from .quiz_schemas import (
@@ -86,10 +86,8 @@ class QuizAttempts(MethodView):
         shuffling must be started first. A passing score completes a lesson whose completion rule is `min_score`.
         """
         show_lesson(course_id, lesson_id, current_caller())
-        graded = _call_with_access(
-            AttemptQuiz(**_place(course_id, lesson_id), answers=attempt["answers"], locks_checked=True)
-        )
-        return _after_grading(graded, course_id, lesson_id)
+        command = AttemptQuiz(**_place(course_id, lesson_id), answers=attempt["answers"], locks_checked=True)
+        return _after_grading(_call_before_expiry(command, course_id, lesson_id), course_id, lesson_id)
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts/start")
@@ -103,7 +101,7 @@ class QuizAttemptStart(MethodView):
         Draws and shuffles the questions and starts the time. Idempotent: an open attempt is returned again.
         """
         show_lesson(course_id, lesson_id, current_caller())
-        return _call_with_access(StartQuizAttempt(**_place(course_id, lesson_id)))
+        return _call_before_expiry(StartQuizAttempt(**_place(course_id, lesson_id)), course_id, lesson_id)
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts/<int:attempt>")
@@ -178,15 +176,29 @@ def _call_with_access(command: Command) -> Any:
     return call_with_access(command, user_id=current_caller().id, course_id=command.course_id)  # type: ignore[attr-defined]
 
 
-def _call_before_expiry(command: Command, course_id: UUID, lesson_id: UUID, attempt: int) -> Any:
-    """Send a command with answers. If the time is over, grade the saved answers and raise AttemptExpired."""
+def _call_before_expiry(command: Command, course_id: UUID, lesson_id: UUID, attempt: int | None = None) -> Any:
+    """Send a command for ``attempt``, or for the open one. If its time is over, grade the saved answers.
+
+    Raises AttemptExpired, AttemptsExhausted. An error has rolled back what the command itself has graded.
+    """
     try:
         return _call_with_access(command)
-    except AttemptExpired:
-        place = _place(course_id, lesson_id)
-        graded = call_without_idempotency_key(ExpireQuizAttempt(**place, attempt=attempt))
-        _after_grading(graded, course_id, lesson_id)
+    except (AttemptExpired, AttemptsExhausted):
+        if attempt := attempt or _newest_open_attempt(lesson_id):
+            _expire_attempt(course_id, lesson_id, attempt)
         raise
+
+
+def _newest_open_attempt(lesson_id: UUID) -> int | None:
+    query = ListQuizAttempts(user_id=current_caller().id, lesson_id=lesson_id, after=None, limit=1)
+    newest = call_without_idempotency_key(query)["items"]
+    return next((each["attempt"] for each in newest if each["status"] == "open"), None)
+
+
+def _expire_attempt(course_id: UUID, lesson_id: UUID, attempt: int) -> None:
+    """Grade the saved answers of an attempt if its time is over."""
+    graded = call_without_idempotency_key(ExpireQuizAttempt(**_place(course_id, lesson_id), attempt=attempt))
+    _after_grading(graded, course_id, lesson_id)
 
 
 def _after_grading(graded: dict[str, Any], course_id: UUID, lesson_id: UUID) -> dict[str, Any]:

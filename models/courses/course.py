@@ -204,6 +204,12 @@ class Course(Presentation, Aggregate, Base):
         if not caller.admin and caller.user_id != self.instructor_id:
             raise NotCourseOwner(str(self.id))
 
+    def require_instructors_change(self, caller: Caller, owner_id: UUID, editor_ids: list[UUID]) -> None:
+        """Raise NotCourseOwner unless the caller may set these: its owner any, an editor those without themselves."""
+        left = [each for each in self.editor_ids if each != caller.user_id]
+        if len(left) == len(self.editor_ids) or (owner_id, set(editor_ids)) != (self.instructor_id, set(left)):
+            self.require_owner(caller)
+
     def set_instructors(self, owner_id: UUID, editor_ids: list[UUID]) -> None:
         """Replace owner and editors; the owner is no editor."""
         self.instructor_id, self.editor_ids = owner_id, [each for each in editor_ids if each != owner_id]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -26,6 +26,7 @@ class AttemptKey(NamedTuple):
     lesson_id: UUID
     attempt: int
     course_id: UUID
+    expires_at: datetime
 
 
 class QuizAttempt(Base):
@@ -110,11 +111,14 @@ class QuizAttempt(Base):
         return {"best_score_percent": row[0], "passed": bool(row[1])}
 
     @classmethod
-    def list_overdue(cls, session: Session, *, at: datetime, limit: int) -> list[AttemptKey]:
-        """Return up to ``limit`` open attempts whose time is over, without a lock."""
-        overdue = (cls.status == "open", cls.expires_at < at - GRACE)
-        keys = select(cls.user_id, cls.lesson_id, cls.attempt, cls.course_id).where(*overdue).order_by(cls.expires_at)
-        return [AttemptKey(*each) for each in session.execute(keys.limit(limit))]
+    def list_overdue(cls, session: Session, *, at: datetime, after: AttemptKey | None, limit: int) -> list[AttemptKey]:
+        """Return up to ``limit`` open attempts whose time is over, the longest first, without a lock."""
+        columns: list[Any] = [getattr(cls, name) for name in AttemptKey._fields]
+        overdue = select(*columns).where(cls.status == "open", cls.expires_at < at - GRACE)
+        order = (cls.expires_at, cls.user_id, cls.lesson_id)
+        if after:
+            overdue = overdue.where(tuple_(*order) > (after.expires_at, after.user_id, after.lesson_id))
+        return [AttemptKey(*each) for each in session.execute(overdue.order_by(*order).limit(limit))]
 
     @classmethod
     def list_page(

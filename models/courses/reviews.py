@@ -29,13 +29,14 @@ class Review(Base):
     replied_at: Mapped[datetime | None]
     hidden_at: Mapped[datetime | None]  # by staff: not shown and not counted, also after the learner has changed it
     hidden_reason: Mapped[str | None]
+    deleted_at: Mapped[datetime | None]  # by the learner while it was hidden: kept, so that a new text is hidden too
 
     __table_args__ = (UniqueConstraint("course_id", "user_id"), {"schema": "courses"})
 
     @classmethod
     def upsert(cls, session: Session, *, course_id: UUID, user_id: UUID, rating: int, text: str, at: datetime) -> Self:
         """Insert the learner's review of a course, or replace the existing one."""
-        fields = {"rating": rating, "text": text, "updated_at": at}
+        fields = {"rating": rating, "text": text, "updated_at": at, "deleted_at": None}
         row = insert(cls).values(id=new_id(), course_id=course_id, user_id=user_id, created_at=at, **fields)
         written = row.on_conflict_do_update(index_elements=["course_id", "user_id"], set_=fields).returning(cls)
         return session.scalars(written, execution_options={"populate_existing": True}).one()
@@ -61,18 +62,28 @@ class Review(Base):
     @classmethod
     def find_own(cls, session: Session, course_id: UUID, user_id: UUID) -> Self:
         """Return the review of a learner, also if it is hidden. Raises NotFound."""
-        review = session.scalars(select(cls).where(cls.course_id == course_id, cls.user_id == user_id)).one_or_none()
+        theirs = (cls.course_id == course_id, cls.user_id == user_id, cls.deleted_at.is_(None))
+        review = session.scalars(
+            select(cls).where(*theirs), execution_options={"populate_existing": True}
+        ).one_or_none()
         if review is None:
             raise NotFound("review", str(course_id))
         return review
 
     @classmethod
-    def get_for_update(cls, session: Session, course_id: UUID, review_id: UUID) -> Self:
-        """Return a review of a course, locked. Raises NotFound."""
-        review = session.get(cls, review_id, with_for_update=True)
+    def get(cls, session: Session, course_id: UUID, review_id: UUID, *, for_update: bool = False) -> Self:
+        """Return a review of a course. Lock the enrollment of its learner before the review. Raises NotFound."""
+        review = session.get(cls, review_id, with_for_update=for_update or None, populate_existing=for_update)
         if review is None or review.course_id != course_id:
             raise NotFound("review", str(review_id))
         return review
+
+    def delete(self, session: Session, *, at: datetime) -> None:
+        """Delete the review of a learner. A hidden one loses its text and stays hidden, whatever is written next."""
+        if self.hidden_at is None:
+            session.delete(self)
+            return
+        self.text, self.reply, self.replied_at, self.deleted_at = "", None, None, at
 
     @classmethod
     def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:

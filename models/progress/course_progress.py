@@ -57,6 +57,7 @@ class CourseProgress(Aggregate, Base):
     )  # issued at the first completion: models/progress/certificates.py
     certified_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]  # access has ended; the progress is kept in case access is restored
+    closed_reason: Mapped[str | None]  # of ENROLLMENT_ENDED; None if the course was closed before it was started
     enrollment_version: Mapped[int] = mapped_column(default=0)  # of the last applied event of the enrollment
 
     outline: Mapped[Outline] = relationship(lazy="raise", viewonly=True)
@@ -202,6 +203,17 @@ class CourseProgress(Aggregate, Base):
         self.enrollment_version = enrollment_version
         return True
 
+    def close(self, *, reason: str, at: datetime) -> None:
+        """Close the progress: access has ended."""
+        self.closed_at, self.closed_reason = at, reason
+
+    def open_again(self, *, at: datetime) -> list[Event]:
+        """Open closed progress: access is back. Return the events, also of a course that can be finished only now."""
+        self.closed_at = self.closed_reason = None
+        if self.lessons_completed == self.lessons_total and not self.completed_at:
+            return self._finish(at)
+        return []
+
     def complete(self, session: Session, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson; return the events, none if it was completed before.
 
@@ -242,8 +254,8 @@ class CourseProgress(Aggregate, Base):
     def complete_by_quiz(self, session: Session, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson whose quiz was passed; return the events.
 
-        The courses service has checked access before grading. A lesson that the learner's version does not contain, or
-        that is not completed by a quiz, is ignored.
+        Progress that is closed counts the lesson too. A lesson that the learner's version does not contain, or that is
+        not completed by a quiz, is ignored.
         """
         if not self.outline.has_lesson(lesson_id):
             return []
@@ -300,7 +312,12 @@ class CourseProgress(Aggregate, Base):
         return events
 
     def _finish(self, at: datetime) -> list[Event]:
-        """Finish the course, unless it is finished; return the events."""
+        """Finish the course, unless it is finished; return the events.
+
+        Without access at ``at``, only ``open_again`` finishes it: who has lost the access gets no certificate.
+        """
+        if self.closed_at and at > self.closed_at:
+            return []
         self.completed_at = self.completed_at or at
         return self._certify(at)
 

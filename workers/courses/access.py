@@ -126,10 +126,11 @@ def restore_subscription_access(
 def revoke_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
     """Revoke what staff gave and a free enrollment; return the access that is left. Idempotent.
 
-    Raises NotFound without an enrollment, AccessPurchased if there is access by purchases only.
+    Learners who have left may not join again. Raises NotFound without an enrollment, AccessPurchased if there is
+    access by purchases only.
     """
-    at = utc_now()
     enrollment = Enrollment.find(session, user_id, course_id, for_update=True)
+    at = utc_now()  # after the lock: what the learner did until now was done with access
     if enrollment is None:
         raise NotFound("enrollment", str(course_id))
     revocable = [grant for grant in enrollment.grants if grant.source not in _PAID_SOURCES]
@@ -138,6 +139,7 @@ def revoke_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[s
     for grant in revocable:
         if ended := enrollment.revoke(grant.source, grant.source_id, reason=REVOKED_BY_STAFF, at=at):
             record(session, enrollment, ended)
+        grant.reason = REVOKED_BY_STAFF  # also of one that the learner has left
     return enrollment.to_access_response(at=at)
 
 
@@ -147,8 +149,8 @@ def leave_course(session: Session, *, user_id: UUID, course_id: UUID) -> None:
 
     Raises NotFound without an enrollment, AccessPurchased if an order or a subscription gives access.
     """
-    at = utc_now()
     enrollment = Enrollment.find(session, user_id, course_id, for_update=True)
+    at = utc_now()  # after the lock: what the learner did until now was done with access
     if enrollment is None:
         raise NotFound("enrollment", str(course_id))
     if any(grant.source in _PAID_SOURCES and grant.gives_access(at) for grant in enrollment.grants):

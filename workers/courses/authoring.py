@@ -145,12 +145,15 @@ def set_instructors(
 ) -> dict[str, Any]:
     """Replace the owner, if one is given, and the editors of a course; effective at once.
 
+    Editors may remove themselves, and nothing else.
+
     Raises NotFound, PreconditionFailed, NotCourseOwner.
     """
     course = Course.get_for_update(session, str(course_id), caller)
     course.require_version(expected_version)
-    course.require_owner(caller)
-    course.set_instructors(owner_id or course.instructor_id, editor_ids)
+    owner_id = owner_id or course.instructor_id
+    course.require_instructors_change(caller, owner_id, editor_ids)
+    course.set_instructors(owner_id, editor_ids)
     if course.is_modified:
         if course.on_sale:
             CatalogueEntry.update_offer(session, course)

@@ -1,5 +1,6 @@
 """Quizzes for learners: start, save, submit and review attempts. The gateway has checked that the lesson is open."""
 
+import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,7 @@ from .learning import require_access, require_open
 log = get_logger(__name__)
 
 _PAGE_SIZE = 100
+_RUN_SECONDS = 10.0  # then the next run of the job continues, which begins with the oldest again
 
 
 @task
@@ -186,13 +188,35 @@ def add_extra_attempts(
 
 @job
 def expire_quiz_attempts(transactions: Transactions) -> None:
-    """Grade the saved answers of all attempts whose time is over."""
-    with transactions.begin() as session:
-        overdue = QuizAttempt.list_overdue(session, at=utc_now(), limit=_PAGE_SIZE)
-    for key in overdue:
+    """Grade the saved answers of all attempts whose time is over.
+
+    An attempt that cannot be graded is logged and does not keep the others from being graded. The run then fails.
+    """
+    until, failure = time.monotonic() + _RUN_SECONDS, None
+    after: AttemptKey | None = None
+    while time.monotonic() < until:
         with transactions.begin() as session:
-            _expire_by_key(session, key, at=utc_now())
+            overdue = QuizAttempt.list_overdue(session, at=utc_now(), after=after, limit=_PAGE_SIZE)
+        failure = _expire_all(transactions, overdue) or failure
+        if len(overdue) < _PAGE_SIZE:
+            break
+        after = overdue[-1]
+    if failure:
+        raise failure
+
+
+def _expire_all(transactions: Transactions, overdue: list[AttemptKey]) -> Exception | None:
+    """Grade the attempts, each in its transaction; return the last error."""
+    failure: Exception | None = None
+    for key in overdue:
+        try:
+            with transactions.begin() as session:
+                _expire_by_key(session, key, at=utc_now())
+        except Exception as error:
+            log.exception("expired quiz attempt was not graded", lesson_id=str(key.lesson_id), attempt=key.attempt)
+            failure = error
     _invalidate_pages({key.user_id for key in overdue})
+    return failure
 
 
 def _expire_by_key(session: Session, key: AttemptKey, *, at: datetime) -> None:

@@ -56,10 +56,13 @@ def show_own_review(session: Session, *, user_id: UUID, course_id: UUID) -> dict
 
 @task
 def remove_review(session: Session, *, user_id: UUID, course_id: UUID) -> None:
-    """Delete the learner's review of a course, with its reply. Raises NotFound."""
+    """Delete the learner's review of a course, with its reply. What is written next stays hidden if this one was.
+
+    Raises NotFound.
+    """
     enrollment = Enrollment.find(session, user_id, course_id, for_update=True)
     review = Review.find_own(session, course_id, user_id)
-    session.delete(review)
+    review.delete(session, at=utc_now())
     if review.hidden_at is None:
         _stop_counting(session, enrollment, reason="deleted")
 
@@ -71,23 +74,31 @@ def reply_to_review(
     """Set the reply of an instructor of the course to a review; without a text, remove it. Raises NotFound."""
     if not Course.get(session, str(course_id)).is_taught_by(caller):
         raise NotFound("review", str(review_id))
-    review = Review.get_for_update(session, course_id, review_id)
+    review = Review.get(session, course_id, review_id, for_update=True)
+    if review.deleted_at:
+        raise NotFound("review", str(review_id))
     review.reply, review.replied_at = text, utc_now() if text is not None else None
     return review.to_response()
 
 
 @task
 def moderate_review(session: Session, *, course_id: UUID, review_id: UUID, reason: str | None) -> dict[str, Any]:
-    """Hide a review with a reason, or show it again: what is hidden does not count. Idempotent. Raises NotFound."""
-    review = Review.get_for_update(session, course_id, review_id)
+    """Hide a review with a reason, or show it again: what is hidden does not count. Idempotent.
+
+    To show a review that its learner has deleted removes it: the next review of the learner is shown. Raises NotFound.
+    """
+    learner_id = Review.get(session, course_id, review_id).user_id
+    enrollment = Enrollment.find(session, learner_id, course_id, for_update=True)  # locked first, as by the learner
+    review = Review.get(session, course_id, review_id, for_update=True)
     was_hidden, at = review.hidden_at is not None, utc_now()
     review.hidden_reason = reason
     if was_hidden != (reason is not None):
         review.hidden_at = at if reason is not None else None
         session.flush()
-        enrollment = Enrollment.find(session, review.user_id, course_id, for_update=True)
         if reason is not None:
             _stop_counting(session, enrollment, reason="hidden")
+        elif review.deleted_at:
+            session.delete(review)
         else:
             CatalogueEntry.recalculate_rating(session, course_id)
             assert enrollment is not None

@@ -9,7 +9,6 @@ from core.bus.outbox import record
 from core.cache import invalidation_marker, progress_version_key
 from core.db import utc_now
 from models.commands.progress import CertificateCursor, CertificateDesign
-from models.events import EnrollmentEnded
 from models.progress import Certificate, CertificateTemplate, CourseProgress
 from models.progress.certificates import REFUND, REFUNDED, STAFF
 from workers import task
@@ -77,16 +76,18 @@ def replace_certificate_template(
     )
 
 
-def revoke_after_refund(session: Session, progress: CourseProgress, event: EnrollmentEnded) -> None:
+def revoke_after_refund(session: Session, progress: CourseProgress) -> None:
     """Revoke the certificate of a learner whose access has ended by a refund, if the course wants that.
 
-    Call it for each ENROLLMENT_ENDED once and in order, with the row of the progress locked.
+    Call it for each ENROLLMENT_ENDED once and in order, and for a certificate that is issued by an older event that
+    arrives later; with the row of the progress locked.
     """
-    if event.reason not in REFUNDED or not progress.certificate_code:
+    if progress.closed_reason not in REFUNDED or not progress.closed_at or not progress.certificate_code:
         return
     if CertificateTemplate.get(session, progress.course_id).revokes_on_refund():
         certificate = Certificate.get(session, progress.certificate_code)
-        revoked = certificate.revoke(session, cause=REFUND, reason=event.reason, at=event.ended_at)
+        reason, at = progress.closed_reason, progress.closed_at
+        revoked = certificate.revoke(session, cause=REFUND, reason=reason, at=at)
         record(session, certificate.progress, *revoked)
 
 

@@ -13,7 +13,7 @@ from core.cache import invalidation_marker, progress_version_key
 from core.db import utc_now
 from models.commands.progress import StartEnrolledCourse
 from models.errors import ProjectionNotReady
-from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
+from models.events import CertificateIssued, EnrollmentCreated, EnrollmentEnded, QuizAttempted
 from models.personal_data import is_erased
 from models.progress import CourseProgress, learner_events
 from models.progress.course_start import CourseStart, insert_started
@@ -89,10 +89,11 @@ def _reopen_course(
     session: Session, cache_after_commit: CacheAfterCommit, enrollment: StartEnrolledCourse, version: int | None
 ) -> bool:
     """Reopen progress that exists already, unless a newer event was applied. Return whether it exists."""
-    existing = session.get(CourseProgress, (enrollment.user_id, enrollment.course_id), with_for_update=True)
+    existing = CourseProgress.locked_or_none(session, enrollment.user_id, enrollment.course_id)
     if existing and existing.accept_version(version):
-        existing.closed_at = None  # access is back; earlier progress still counts
+        events = existing.open_again(at=utc_now())  # earlier progress still counts
         reinstate_after_refund(session, existing)
+        record(session, existing, *events)
         cache_after_commit(progress_version_key(enrollment.user_id), invalidation_marker)
     return existing is not None
 
@@ -131,8 +132,8 @@ def close_course_progress(
     """Close the progress in a course whose access has ended; the progress is kept."""
     if existing := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
         if existing.accept_version(event_version):
-            existing.closed_at = event.ended_at
-            revoke_after_refund(session, existing, event)
+            existing.close(reason=event.reason, at=event.ended_at)
+            revoke_after_refund(session, existing)
             cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
     elif not is_erased(session, "progress", event.user_id):
         AppliedVersion.advance(session, ENDED_ENROLLMENTS, f"{event.user_id}:{event.course_id}", event_version)
@@ -160,7 +161,8 @@ def complete_quiz_lesson(session: Session, cache_after_commit: CacheAfterCommit,
     """Complete the lesson of a passed quiz. Raises ProjectionNotReady if the learner's progress has not started yet.
 
     An attempt that was applied before has no effect, because the learner may have reopened the lesson since. Progress
-    that is closed counts it too: the courses service checked access before grading, and access may be restored.
+    that is closed counts it too, because access may be restored: the event may be late, or the attempt was graded after
+    access had ended because its time was over. The latter finishes no course before access is back.
     """
     if not event.passed or is_erased(session, "progress", event.user_id):
         return
@@ -201,7 +203,10 @@ def _complete_by_quiz(
     """Complete the lesson of a passed quiz, unless this attempt or a later one was applied before."""
     if not AppliedVersion.advance(session, PASSED_QUIZZES, f"{progress.aggregate_id}:{lesson_id}", attempt):
         return
-    record(session, progress, *progress.complete_by_quiz(session, lesson_id, at=at))
+    events = progress.complete_by_quiz(session, lesson_id, at=at)
+    record(session, progress, *events)
+    if any(isinstance(event, CertificateIssued) for event in events):
+        revoke_after_refund(session, progress)  # the refund was handled before this event
     cache_after_commit(progress_version_key(progress.user_id), invalidation_marker)
 
 

@@ -73,6 +73,20 @@ def test_removed_editor_has_no_rights(session: Session):
     assert courses_of(session, editor) == []
 
 
+def test_editor_removes_only_themselves(session: Session):
+    course, editor, other = make_course(session), Caller(uuid4()), Caller(uuid4())
+    choose(session, course, author_of(course), editor, other)
+    for editors, owner in (([editor], None), ([editor, other, Caller(uuid4())], None), ([], None), ([other], editor)):
+        with pytest.raises(NotCourseOwner):
+            choose(session, course, editor, *editors, owner=owner)
+
+    shown = choose(session, course, editor, other)
+
+    assert shown["editor_ids"] == [other.user_id]
+    with pytest.raises(NotFound):
+        choose(session, course, editor, other)
+
+
 def test_course_is_given_to_another_owner(session: Session):
     course, new = make_course(session), Caller(uuid4())
     old = author_of(course)

@@ -146,6 +146,19 @@ def test_learner_whom_staff_removed_does_not_join_again(session):
     assert show_access(session, **ids)["access"] is False
 
 
+def test_learner_who_left_and_whom_staff_removed_does_not_join_again(session):
+    course = make_course(session, price={"amount_minor": 0, "currency": "USD"})
+    ids = {"user_id": uuid4(), "course_id": course.id}
+    enroll(session, **ids)
+    leave_course(session, **ids)
+
+    revoked = revoke_access(session, **ids)
+    enroll(session, **ids)
+
+    assert [grant["reason"] for grant in revoked["grants"]] == ["revoked_by_staff"]
+    assert show_access(session, **ids)["access"] is False
+
+
 def test_bought_course_is_not_left(session):
     course = make_course(session)
     purchase = purchase_of(course)

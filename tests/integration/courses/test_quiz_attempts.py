@@ -154,6 +154,47 @@ def test_attempt_that_is_not_submitted_is_graded_by_the_job(database):
     assert published == [(True, 100)]
 
 
+def test_attempt_that_cannot_be_graded_does_not_keep_the_others_from_being_graded(database, monkeypatch):
+    monkeypatch.setattr("workers.courses.quizzes._PAGE_SIZE", 1)
+    broken, *others = takers = [take(time_limit_seconds=600) for _ in range(3)]
+    for seconds, taker in zip((300, 200, 100), takers, strict=True):
+        taker.start()
+        overdue(database, taker, seconds=seconds)
+    set_version = "UPDATE courses.quiz_attempts SET course_version = :version WHERE user_id = :user"
+    database.execute(set_version, version=99, user=broken.id)
+
+    run = deliver("courses.expire_quiz_attempts", {"slot": utc_now()})
+
+    database.execute(set_version, version=1, user=broken.id)
+    assert [each.read(1)["status"] for each in others] == ["expired", "expired"]
+    assert broken.read(1)["status"] == "open"
+    assert "crash" in run
+
+
+def test_start_after_the_last_attempt_has_expired_grades_it(database):
+    taker = take(time_limit_seconds=600, attempts_max=1)
+    taker.start()
+    taker.save(1, **RIGHT)
+    overdue(database, taker, seconds=60)
+
+    assert problem(taker.start()) == (409, "attempts_exhausted")
+
+    assert (taker.read(1)["status"], taker.state()["open_attempt"]) == ("expired", None)
+    assert taker.person.get(taker.course.page).json["progress"]["percent"] == 100
+
+
+def test_attempt_in_one_step_after_an_expired_one_grades_that(database):
+    taker = take(time_limit_seconds=600)
+    taker.start()
+    taker.save(1, **RIGHT)
+    overdue(database, taker, seconds=60)
+
+    assert problem(taker.person.send("POST", taker.path, {"answers": {}})) == (409, "attempt_expired")
+
+    assert (taker.read(1)["status"], taker.read(1)["passed"]) == ("expired", True)
+    assert taker.person.get(taker.course.page).json["progress"]["percent"] == 100
+
+
 def test_start_after_an_expired_attempt_grades_it_and_starts_the_next(database):
     taker = take(time_limit_seconds=600)
     taker.start()

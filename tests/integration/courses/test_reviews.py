@@ -1,8 +1,10 @@
 """Reviews: one a learner, counted in the catalogue."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.db import session_factory
@@ -13,7 +15,7 @@ from models.courses.enrollments import Enrollment
 from models.errors import NotEnrolled, NotFound
 from tests.integration.courses.factories import author_of, make_catalogue, make_course, published_events, purchase_of
 from tests.support.databases import Database
-from tests.support.polling import run_concurrently
+from tests.support.polling import eventually, run_concurrently
 from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
 from workers.courses.authoring import publish_course, unpublish_course
@@ -148,6 +150,66 @@ def test_hidden_review_is_neither_listed_nor_counted(session: Session):
     assert moderate_review(session, reason=None, **moderated)["hidden"] is None
     assert rating_of(session, course) == {"average": 3.0, "count": 2}
     assert events_of(session, user_id, course)[-1] == "COURSE_RATED"
+
+
+def test_deleted_hidden_review_keeps_the_next_one_hidden(session: Session):
+    course = make_course(session)
+    user_id = learner_of(session, course)
+    written = review(session, course, 1, user_id=user_id, text="Rude.")
+    review(session, course, 5)
+    moderated = {"course_id": course.id, "review_id": written["id"]}
+    moderate_review(session, reason="Insults learners.", **moderated)
+
+    remove_review(session, user_id=user_id, course_id=course.id)
+
+    with pytest.raises(NotFound):
+        show_own_review(session, user_id=user_id, course_id=course.id)
+    with pytest.raises(NotFound):
+        remove_review(session, user_id=user_id, course_id=course.id)
+    (kept,) = list_reviews(session, course_id=course.id, after=None, limit=5, hidden=True)["items"]
+    assert (kept["text"], kept["hidden"]["reason"]) == ("", "Insults learners.")
+    again = review(session, course, 1, user_id=user_id, text="Rude.")
+    assert again["hidden"]["reason"] == "Insults learners."
+    assert rating_of(session, course) == {"average": 5.0, "count": 1}
+    assert events_of(session, user_id, course)[1:] == ["COURSE_RATED", "RATING_REMOVED"]
+
+
+def test_review_after_a_deleted_hidden_one_is_shown_once_staff_allow_it(session: Session):
+    course = make_course(session)
+    user_id = learner_of(session, course)
+    written = review(session, course, 1, user_id=user_id, text="Rude.")
+    moderated = {"course_id": course.id, "review_id": written["id"]}
+    moderate_review(session, reason="Insults learners.", **moderated)
+    remove_review(session, user_id=user_id, course_id=course.id)
+
+    moderate_review(session, reason=None, **moderated)
+
+    assert rating_of(session, course) == {"average": None, "count": 0}
+    assert review(session, course, 4, user_id=user_id, text="Polite.")["hidden"] is None
+    assert rating_of(session, course) == {"average": 4.0, "count": 1}
+
+
+def test_moderation_waits_for_the_learner_without_a_lock_on_the_review(database: Database):
+    with session_factory("courses").begin() as session:
+        course = make_course(session)
+        user_id, course_id = learner_of(session, course), course.id
+        review_id = review(session, course, 1, user_id=user_id)["id"]
+
+    def hide() -> dict:
+        with session_factory("courses").begin() as session:
+            return moderate_review(session, course_id=course_id, review_id=review_id, reason="Rude.")
+
+    with ThreadPoolExecutor(1) as pool:
+        with session_factory("courses").begin() as session:
+            Enrollment.find(session, user_id, course_id, for_update=True)
+            hidden = pool.submit(hide)
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            eventually(lambda: database.value(waiting), "moderation that waits")
+            session.execute(text("SET LOCAL lock_timeout = '500ms'"))
+            review_course(session, user_id=user_id, course_id=course_id, rating=2, text="Changed.")
+        shown = hidden.result()
+
+    assert (shown["rating"], shown["hidden"]["reason"]) == (2, "Rude.")
 
 
 def test_rating_sort_puts_best_rated_first(session: Session):

@@ -1861,9 +1861,9 @@ class Operations:
     ) -> models.Course:
         """Set the instructors of a course.
 
-        For its owner. Takes effect at once. Editors change and publish the course, reply to reviews and see
-        its learners; they do not archive it and do not choose instructors. They need the permission
-        `courses:write`, too.
+        For its owner; an editor may send the present instructors without themselves. Takes effect at once.
+        Editors change and publish the course, reply to reviews and see its learners; they do not archive it
+        and do not choose instructors. They need the permission `courses:write`, too.
         """
         return self._send(
             Request(
@@ -4060,9 +4060,9 @@ class AsyncOperations:
     ) -> models.Course:
         """Set the instructors of a course.
 
-        For its owner. Takes effect at once. Editors change and publish the course, reply to reviews and see
-        its learners; they do not archive it and do not choose instructors. They need the permission
-        `courses:write`, too.
+        For its owner; an editor may send the present instructors without themselves. Takes effect at once.
+        Editors change and publish the course, reply to reviews and see its learners; they do not archive it
+        and do not choose instructors. They need the permission `courses:write`, too.
         """
         return await self._send(
             Request(
