@@ -27,7 +27,7 @@ from .blueprints import Blueprint
 from .learner_access import call_as_learner, start_if_enrolled
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import cached_page_view
-from .rpc import call
+from .rpc import call, call_without_idempotency_key
 from .schemas import OPTIONAL, Line, Schema, Timestamp, UtcDateTime
 from .users import get_profile
 from .view_attributes import set_existence_check
@@ -150,7 +150,9 @@ def require_lesson_access(view: View) -> View:
 
 
 def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
-    _call_as_learner(ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
+    command = ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id)
+    # Not as an operation: with Prefer: respond-async, the refused request would be accepted.
+    call_as_learner(command, user_id=command.user_id, course_id=course_id, send=call_without_idempotency_key)
 
 
 LearnerCommand = ShowProgress | ShowPosition | CompleteLesson | ReopenLesson | MovePosition

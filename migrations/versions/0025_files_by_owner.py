@@ -2,14 +2,15 @@
 
 from alembic import op
 
+from migrations.repeatable import create_index_concurrently
+
 revision = "0025"
 down_revision = "0024"
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '5s'")
     with op.get_context().autocommit_block():  # CONCURRENTLY: files are written in the meantime
-        op.execute("CREATE INDEX CONCURRENTLY ix_files_owner_id ON courses.files (owner_id)")
+        create_index_concurrently("courses.ix_files_owner_id", "courses.files (owner_id)")
 
 
 def downgrade() -> None:

@@ -24,8 +24,6 @@ def to_document(session: Session, course: Course) -> CourseDocument:
     slugs = {each.id: each.slug for each in session.execute(_SLUGS.where(Course.id.in_(course.prerequisites)))}
     fields: CourseFields = {
         "title": course.title,
-        "summary": course.summary,
-        "description": course.description,
         "category": course.category,
         "level": course.level,
         "language": course.language,
@@ -34,6 +32,11 @@ def to_document(session: Session, course: Course) -> CourseDocument:
         "price": {"amount_minor": course.price_minor, "currency": course.currency},
         "sequential": course.sequential,
     }
+    # A draft may have no texts yet; a document with an empty one could not be imported.
+    if course.summary:
+        fields["summary"] = course.summary
+    if course.description:
+        fields["description"] = course.description
     return {
         "format": FORMAT,
         "course": fields,

@@ -117,7 +117,7 @@ class Story:
         [plan] = [each for each in self.client.list_plans() if each.name == name]
         body = models.CheckoutRequest(plan_id=plan.id, provider=step.get("provider", "stripe"))
         self._pay(self.client.create_checkout(body, idempotency_key=key), "succeed")
-        until(lambda: [each for each in self.client.list_own_subscriptions() if each.status == "active"])
+        until(lambda: [each for each in self.client.list_own_subscriptions() if each.status in {"active", "trialing"}])
 
     @staticmethod
     def _pay(checkout: models.Checkout, outcome: str) -> None:

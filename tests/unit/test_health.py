@@ -65,6 +65,7 @@ def test_other_paths_are_the_metrics():
 
 
 def test_beat_that_looks_for_no_jobs_is_not_alive(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(beat.TickingScheduler, "last_tick_at", time.monotonic())
     assert beat.is_ticking()
 
     monkeypatch.setattr(beat.TickingScheduler, "last_tick_at", time.monotonic() - 2 * beat.TICK_SECONDS_MAX)

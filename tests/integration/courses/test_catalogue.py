@@ -124,8 +124,9 @@ def test_facets_count_filtered_courses(session):
     found = query_catalogue(session, category=category, facets=True, total=True, limit=1)
 
     assert found["total"] == 3
+    of_all = found["facets"].pop("category")  # counted without the filter, so courses of other tests are there too
+    assert {"value": category, "count": 3} in of_all
     assert found["facets"] == {
-        "category": [{"value": category, "count": 3}],
         "level": [{"value": "beginner", "count": 2}, {"value": "advanced", "count": 1}],
         "language": [{"value": "en", "count": 2}, {"value": "ru", "count": 1}],
         "price": [{"value": "paid", "count": 2}, {"value": "free", "count": 1}],
@@ -161,12 +162,8 @@ def test_facets_are_counted_without_their_own_filter(session, q):
 def test_empty_result_has_empty_facets(session):
     found = query_catalogue(session, category="nothing-here", facets=True, total=True)
 
-    assert found == {
-        "items": [],
-        "next": None,
-        "total": 0,
-        "facets": {"category": [], "level": [], "language": [], "price": []},
-    }
+    del found["facets"]["category"]  # counted without the filter
+    assert found == {"items": [], "next": None, "total": 0, "facets": {"level": [], "language": [], "price": []}}
 
 
 def test_list_takes_one_query_and_facets_one_more(session):

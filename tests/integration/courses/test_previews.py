@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tests.integration.courses.factories import fields
+from tests.integration.courses.quiz_takers import QUESTIONS, RIGHT, quiz
 from tests.integration.courses.test_learner_courses import PublishedCourse
-from tests.integration.courses.test_quiz_attempts import QUESTIONS, RIGHT, leaked, quiz
+from tests.integration.courses.test_quiz_attempts import leaked
 from tests.support.databases import Database
 from tests.support.gateway import Person, gateway, problem, running_worker, trust_test_tokens
 

@@ -127,7 +127,8 @@ def test_search_total_is_capped(session, monkeypatch):
     monkeypatch.setattr(catalogue, "MAX_COUNTED", 2)
     for question, count in (({"q": "machine"}, 2), ({}, 3)):
         found = query_catalogue(session, category=category, facets=True, total=True, **question)
-        assert (found["total"], found["facets"]["category"]) == (count, [{"value": category, "count": count}])
+        assert found["total"] == count
+        assert {"value": category, "count": count} in found["facets"]["category"]
         assert query_catalogue(session, category=category, total=True, **question)["total"] == count
 
 

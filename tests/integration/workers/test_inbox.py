@@ -121,7 +121,8 @@ def test_event_in_progress_is_not_poison(deliver, notes: Notes):
         claim_event(session, "progress.note", event_id)
         replies = [send(attempt=attempt) for attempt in range(2, 9)]
 
-    assert {reply["error"]["name"] for reply in replies} == {"Unavailable"}
+    # OutcomeUnknown if the deadline passes first, on a loaded machine; a poison message has no "error".
+    assert {reply["error"]["name"] for reply in replies} <= {"Unavailable", "OutcomeUnknown"}
     assert send(attempt=9)["result"] is None
 
 
