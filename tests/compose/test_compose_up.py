@@ -140,8 +140,12 @@ def test_course_is_completed_through_the_proxy(school: School):
     assert school.call("GET", "/livez", host=STREAM).json() == {"status": "ok"}
     assert school.call("GET", "/metrics").status_code == 404
     assert school.call("GET", "/livez").headers["Strict-Transport-Security"]
-    lags = school.project.execute("bridge", "python", "-m", "bridge", "lag").splitlines()
-    assert {line.split(": ")[1] for line in lags} == {"0 events, 0 s"}
+
+    def lags() -> set[str]:
+        lines = school.project.execute("bridge", "python", "-m", "bridge", "lag").splitlines()
+        return {line.split(": ")[1] for line in lines}
+
+    eventually(lambda: lags() == {"0 events, 0 s"}, "the end of all events", seconds=60)
 
 
 @pytest.mark.parametrize("name", OWN)
