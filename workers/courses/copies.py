@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.db import utc_now
 from models.commands.authoring import CourseDocument
-from models.commands.courses import Caller
+from models.commands.courses import Caller, CourseFields
 from models.courses.course import Course
 from models.courses.documents import add_document, to_document
 from models.courses.files import File, files_of, files_of_all
@@ -46,7 +46,9 @@ def import_course(session: Session, *, instructor_id: UUID, document: CourseDocu
 
 
 def _create(session: Session, instructor_id: UUID, document: CourseDocument) -> dict[str, Any]:
-    course = new_course(document["course"], instructor_id=instructor_id)
+    # Exports of drafts leave out empty texts.
+    fields: CourseFields = {"summary": "", "description": "", **document["course"]}
+    course = new_course(fields, instructor_id=instructor_id)
     add_document(session, course, document)
     add_course(session, course, has_given_slug="slug" in document["course"])
     return course.to_response()
