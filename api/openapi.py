@@ -8,7 +8,7 @@ from flask import Flask, Response
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from . import openapi_events, openapi_examples, problems
+from . import openapi_events, openapi_examples, openapi_notifications, problems
 from .openapi_components import complete_components
 from .openapi_descriptions import add_descriptions
 from .schemas import OPTIONAL, Schema
@@ -199,6 +199,7 @@ def document(api: RestApi) -> dict[str, Any]:
     complete_components(spec)
     add_descriptions(spec)
     openapi_events.add_events(spec)
+    openapi_notifications.add_notification_data(spec)
     return spec
 
 

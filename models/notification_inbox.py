@@ -7,6 +7,8 @@ from uuid import UUID
 from core.redis import cache_redis
 from core.redis_commands import execute_all_once
 
+from .notification_data import complete
+
 NEW_NOTIFICATION_CHANNEL = (
     "new-notifications"  # the Redis channel; a message is the id of a user with a new notification
 )
@@ -21,7 +23,8 @@ def inbox_filter(user_id: UUID) -> dict[str, Any]:
 
 def notification_response(notification: dict[str, Any]) -> dict[str, Any]:
     """Return the public fields of a notification."""
-    return {"id": notification["_id"]} | {field: notification[field] for field in _PUBLIC_FIELDS}
+    shown = {"id": notification["_id"]} | {field: notification[field] for field in _PUBLIC_FIELDS}
+    return shown | {"data": complete(notification["data"])}
 
 
 def publish_new_notifications(user_ids: Iterable[UUID]) -> None:

@@ -36,6 +36,7 @@ def models() -> str:
     """Return the module with the types."""
     document = _without_validation(json.loads(OPENAPI.read_text()))
     schemas = document["components"]["schemas"]
+    _add_unknown_kind(schemas)
     enums = {name for name, schema in schemas.items() if "enum" in schema}
     sent = _sent_by_clients(document)
     for name, schema in schemas.items():
@@ -62,6 +63,20 @@ def models() -> str:
             formatters=[generator.Formatter.BUILTIN],
         )
         return _formatted(output.read_text())
+
+
+def _add_unknown_kind(schemas: dict[str, Any]) -> None:
+    """Add the type that the client gives to the data of notifications of later versions of the API."""
+    name, any_data = "UnknownNotificationData", schemas["NotificationData"]
+    schemas[name] = {
+        "type": "object",
+        "description": "What the server sent about a notification whose kind this version does not know.",
+        "properties": {"kind": {"type": "string", "const": "unknown"}, "fields": {"type": "object"}},
+        "required": ["kind", "fields"],
+    }
+    reference = f"#/components/schemas/{name}"
+    any_data["oneOf"].append({"$ref": reference})
+    any_data["discriminator"]["mapping"]["unknown"] = reference
 
 
 def operations() -> str:

@@ -33,7 +33,7 @@ class NotificationDeliverySchema(Schema):
     due_at = Timestamp(allow_none=True, metadata={"description": "Time of the next attempt."})
     created_at = Timestamp()
     ended_at = Timestamp(allow_none=True)
-    data = ma.fields.Dict(metadata={"description": "The event behind the notification: `event` and its fields."})
+    data = ma.fields.Dict()  # described by api/openapi_notifications.py
 
 
 NotificationDeliveryPage = page_schema(NotificationDeliverySchema)

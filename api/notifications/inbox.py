@@ -22,7 +22,7 @@ class NotificationSchema(Schema):
     category = ma.fields.Str()
     title = ma.fields.Str()
     body = ma.fields.Str()
-    data = ma.fields.Dict(metadata={"description": "The event behind the notification: `event` and its fields."})
+    data = ma.fields.Dict()  # described by api/openapi_notifications.py
     created_at = Timestamp()
     seen_at = Timestamp(allow_none=True)
     read_at = Timestamp(allow_none=True)

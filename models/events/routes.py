@@ -47,6 +47,8 @@ _HANDLERS_BY_EVENT = {
     "COURSE_COMPLETED": ["notifications.send_course_completed"],
     "COURSE_ANNOUNCED": ["notifications.send_announcement"],
     "CERTIFICATE_ISSUED": ["users.record_certificate_holder", "notifications.send_certificate"],
+    "CERTIFICATE_REVOKED": ["notifications.send_certificate_revoked"],
+    "CERTIFICATE_REINSTATED": ["notifications.send_certificate_reinstated"],
 }
 
 # Integrators receive every event, by the event feed and by webhooks.

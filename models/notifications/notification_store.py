@@ -18,6 +18,7 @@ import settings
 from core.cache import CachedView, invalidation_marker, notifications_version_key
 from core.db import new_id
 from models.errors import NotFound
+from models.notification_data import complete
 from models.notification_inbox import inbox_filter, notification_response
 from models.notification_preferences import ANNOUNCEMENTS, EMAIL, IN_APP
 
@@ -322,4 +323,5 @@ def skipped_delivery(notification: Notification, reason: str) -> Document:
 
 
 def _to_response(document: Document) -> Document:
-    return {"id": document["_id"]} | {name: document.get(name, absent) for name, absent in _FIELDS.items()}
+    shown = {"id": document["_id"]} | {name: document.get(name, absent) for name, absent in _FIELDS.items()}
+    return shown | {"data": complete(document["data"])}

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.db import utc_now
 from models.events import CourseAnnounced
+from models.notification_data import AnnouncementData, to_json
 from models.notifications import Contact, Notification
 from workers import task
 
@@ -20,15 +21,15 @@ def send_announcement(session: Session, dispatcher: NotificationDispatcher, *, e
     rule = RULES[CourseAnnounced]
     contacts = Contact.list_for_update(session, event.user_ids)
     first, *rest = [paragraph for paragraph in event.body.splitlines() if paragraph.strip()]
-    data: dict[str, Any] = {
-        "event": event.type,
-        "announcement_id": str(event.announcement_id),
-        "course_id": str(event.course_id),
-        "course_title": event.course_title,
-        "subject": event.subject,
-        "first": first,
-        "rest": rest,
-    }
+    announced = AnnouncementData(
+        announcement_id=event.announcement_id,
+        course_id=event.course_id,
+        course_title=event.course_title,
+        subject=event.subject,
+        first=first,
+        rest=rest,
+    )
+    data = to_json(announced)
     notifications = [
         (_notification(event, user_id, category=rule.category, template=rule.template, data=data), contacts[user_id])
         for user_id in event.user_ids

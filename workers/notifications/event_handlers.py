@@ -3,7 +3,6 @@
 models/events/routes.py names the handlers; the inbox stores their names.
 """
 
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -14,6 +13,8 @@ from core.log import correlation_ids
 from core.messaging.event_messages import ReceivedEvent
 from models.events import (
     CertificateIssued,
+    CertificateReinstated,
+    CertificateRevoked,
     CourseCompleted,
     DisputeClosed,
     DisputeOpened,
@@ -31,6 +32,7 @@ from models.events import (
     SubscriptionTrialEnding,
     UserCreated,
 )
+from models.notification_data import event_data
 from models.notifications import Contact, Notification
 from workers import batch_handler, task
 
@@ -56,10 +58,9 @@ UserEvent = (
     | LessonCompleted
     | CourseCompleted
     | CertificateIssued
+    | CertificateRevoked
+    | CertificateReinstated
 )
-
-# Personal data is not copied into the history: the contact holds it, is more current and is erased with the user.
-_PII_FIELDS = {"user_id", "sub", "pii"}
 
 
 @task
@@ -215,6 +216,22 @@ def send_certificate(
     _notify(session, dispatcher, event, event_id)
 
 
+@task
+def send_certificate_revoked(
+    session: Session, dispatcher: NotificationDispatcher, *, event: CertificateRevoked, event_id: UUID
+) -> None:
+    """Notify a learner that a certificate is no longer valid. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_certificate_reinstated(
+    session: Session, dispatcher: NotificationDispatcher, *, event: CertificateReinstated, event_id: UUID
+) -> None:
+    """Notify a learner that a revoked certificate is valid again. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
 def _notify(session: Session, dispatcher: NotificationDispatcher, event: UserEvent, event_id: UUID) -> None:
     if (contact := _get_contact_and_track_reminders(session, event)) is None:
         return
@@ -230,7 +247,7 @@ def _notification(event: UserEvent, event_id: UUID, cause: dict[str, str]) -> No
         category=rule.category,
         template=rule.template,
         mandatory=rule.mandatory,
-        data=_template_data(event),
+        data=event_data(event),
         created_at=utc_now(),
         cause=cause,
     )
@@ -249,9 +266,3 @@ def _get_contact_and_track_reminders(session: Session, event: UserEvent) -> Cont
         return None
     reminder_tracking.track_event(session, contact, event)
     return contact
-
-
-def _template_data(event: UserEvent) -> dict[str, Any]:
-    """Return the event as JSON values, for templates and for clients that link a note to its course or order."""
-    fields: dict[str, Any] = msgspec.to_builtins(event)
-    return {"event": event.type} | {name: value for name, value in fields.items() if name not in _PII_FIELDS}

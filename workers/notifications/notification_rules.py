@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from models.events import (
     CertificateIssued,
+    CertificateReinstated,
+    CertificateRevoked,
     CourseAnnounced,
     CourseCompleted,
     DisputeClosed,
@@ -32,7 +34,7 @@ class NotificationRule:
     """How users are notified of one event type."""
 
     category: str  # one of models.notifications.CATEGORIES; preferences are set per category
-    template: str  # a section of templates/<language>.toml
+    template: str  # the kind in models/notification_data.py, and a section of templates/<language>.toml
     channels: tuple[str, ...] = (IN_APP, EMAIL, PUSH)
     mandatory: bool = False  # sent regardless of the user's preferences
 
@@ -60,6 +62,10 @@ RULES: dict[type[Event], NotificationRule] = {
     CourseCompleted: NotificationRule(category="progress", template="course_completed", channels=(IN_APP, PUSH)),
     CourseAnnounced: NotificationRule(category="announcements", template="announcement"),
     CertificateIssued: NotificationRule(category="progress", template="certificate", channels=(IN_APP, EMAIL)),
+    CertificateRevoked: NotificationRule(category="progress", template="certificate_revoked", channels=(IN_APP, EMAIL)),
+    CertificateReinstated: NotificationRule(
+        category="progress", template="certificate_reinstated", channels=(IN_APP, EMAIL)
+    ),
 }
 
 # Reminders are sent because an expected event did not happen.

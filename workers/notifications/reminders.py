@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from core.clock import business_now
 from core.db import utc_now as present
 from models.commands import SendReminder
+from models.notification_data import reminder_data
 from models.notifications import Contact, Delivery, Notification
 from models.notifications.reminders import INACTIVITY, STREAK, LearningActivity, PendingReminder, Reminder
 from workers import job, task
@@ -60,7 +61,7 @@ def send_reminder(session: Session, dispatcher: NotificationDispatcher, *, kind:
     if reminder_id := Reminder.insert_once(
         session, reminder.user_id, kind=kind, local_day=local_day, reason=occurrence
     ):
-        data = {"event": "REMINDER", "kind": kind, "about": str(about), "since": reminder.since.isoformat(), **reason}
+        data = reminder_data(kind, about=about, since=reminder.since, **reason)
         dispatcher.send(
             session, _build_notification(contact, kind, reminder_id, data), contact, REMINDER_RULES[kind].channels
         )
@@ -71,7 +72,7 @@ def is_still_applicable(session: Session, delivery: Delivery, contact: Contact) 
     if delivery.template not in SCHEDULES:
         return True
     reminder = session.get(PendingReminder, (delivery.template, UUID(delivery.data["about"])))
-    if reminder is None or reminder.since.isoformat() != delivery.data["since"]:
+    if reminder is None or reminder.since != datetime.fromisoformat(delivery.data["since"]):
         return False
     return _reminder_data(session, reminder, contact.zone, business_now()) is not None
 

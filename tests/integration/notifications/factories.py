@@ -8,6 +8,8 @@ import settings
 from core.db import new_id, utc_now
 from models.events import (
     CertificateIssued,
+    CertificateReinstated,
+    CertificateRevoked,
     CourseCompleted,
     DisputeClosed,
     DisputeOpened,
@@ -194,6 +196,14 @@ def certificate_issued(user_id: UUID) -> CertificateIssued:
 
 
 # The event of each handler.
+def certificate_revoked(user_id: UUID) -> CertificateRevoked:
+    return build_event(CertificateRevoked, user_id=user_id, cause="staff")
+
+
+def certificate_reinstated(user_id: UUID) -> CertificateReinstated:
+    return build_event(CertificateReinstated, user_id=user_id)
+
+
 EVENT_BY_HANDLER = {
     event_handlers.send_welcome: user_created,
     event_handlers.send_enrollment_confirmation: enrollment_created,
@@ -212,6 +222,8 @@ EVENT_BY_HANDLER = {
     event_handlers.send_lesson_completed: lesson_completed,
     event_handlers.send_course_completed: course_completed,
     event_handlers.send_certificate: certificate_issued,
+    event_handlers.send_certificate_revoked: certificate_revoked,
+    event_handlers.send_certificate_reinstated: certificate_reinstated,
 }
 
 

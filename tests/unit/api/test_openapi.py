@@ -13,6 +13,7 @@ import pytest
 from api import openapi_examples
 from api.schemas import Flag, Prose
 from models.events import all_event_types
+from models.notification_data import DATA_BY_KIND
 from ops import generate_openapi
 from ops.dev.seed import id_of
 from tests.integration.api.test_policies import ROUTES
@@ -89,11 +90,15 @@ def test_response_fields_are_required_and_may_be_added():
     assert "facets" not in DOCUMENT["components"]["schemas"]["CoursesPage"]["required"]
 
 
-def test_events_are_typed():
-    event = DOCUMENT["components"]["schemas"]["Event"]
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [("Event", {each.type for each in all_event_types()}), ("NotificationData", set(DATA_BY_KIND))],
+)
+def test_events_and_data_of_notifications_are_typed(name: str, types: set[str]):
+    union = DOCUMENT["components"]["schemas"][name]
 
-    assert set(event["discriminator"]["mapping"]) == {each.type for each in all_event_types()}
-    assert {each["$ref"] for each in event["oneOf"]} == set(event["discriminator"]["mapping"].values())
+    assert set(union["discriminator"]["mapping"]) == types
+    assert {each["$ref"] for each in union["oneOf"]} == set(union["discriminator"]["mapping"].values())
 
 
 def test_python_client_is_generated_without_warnings(tmp_path: Path):

@@ -299,3 +299,20 @@ def test_webhook_is_verified_and_decoded():
     for headers, content in ((signed, body + " "), ({**signed, "webhook-timestamp": "1"}, body), ({}, body)):
         with pytest.raises(webhooks.SignatureInvalid):
             webhooks.verify(SECRET, headers, content.encode())
+
+
+def note(data: dict[str, Any]) -> dict[str, Any]:
+    times = dict.fromkeys(("seen_at", "read_at", "archived_at"))
+    return {"id": "n", "category": "progress", "title": "", "body": "", "created_at": "", **times, "data": data}
+
+
+def test_notifications_have_typed_data_also_beside_unknown_kinds(server: ScriptedServer):
+    streak = {"kind": "streak", "event": "REMINDER", "about": "u", "since": "", "days": 3}
+    later = {"kind": "gift", "event": "GIFT_SENT"}
+    server.answers = [(200, {}, {"items": [note(streak), note(later)], "next_cursor": None})]
+
+    known, unknown = [each.data for each in Coursebus(server.url).list_own_notifications()]
+
+    assert isinstance(known, models.StreakData)
+    assert known.days == 3
+    assert unknown == models.UnknownNotificationData(fields=later)

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import httpx
 import msgspec
 
+from ._decoding import decode
 from .errors import api_error
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class Request(Generic[T]):
             return cast("T", None)
         if self.result is bytes:
             return cast("T", response.content)
-        return msgspec.json.decode(response.content, type=self.result)
+        return decode(response.content, self.result)
 
 
 def path(template: str, *parts: Id | int) -> str:

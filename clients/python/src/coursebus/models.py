@@ -888,26 +888,6 @@ class Status(Struct, kw_only=True):
     services: list[ServiceStatus]
 
 
-class NotificationDelivery(Struct, kw_only=True):
-    id: str
-    user_id: str
-    event_id: str
-    category: str
-    channel: str
-    state: str
-    reason: str | None
-    attempts: int
-    due_at: str | None
-    created_at: str
-    ended_at: str | None
-    data: dict[str, Any]
-
-
-class NotificationDeliveryPage(Struct, kw_only=True):
-    items: list[NotificationDelivery]
-    next_cursor: str | None
-
-
 class Device(Struct, kw_only=True):
     id: str
     kind: str
@@ -933,23 +913,6 @@ class WebPushSubscription(Struct, kw_only=True):
 
 class WebhookReceived(Struct, kw_only=True):
     received: bool
-
-
-class Notification(Struct, kw_only=True):
-    id: str
-    category: str
-    title: str
-    body: str
-    data: dict[str, Any]
-    created_at: str
-    seen_at: str | None
-    read_at: str | None
-    archived_at: str | None
-
-
-class NotificationPage(Struct, kw_only=True):
-    items: list[Notification]
-    next_cursor: str | None
 
 
 class UnreadCount(Struct, kw_only=True):
@@ -2277,6 +2240,339 @@ class EventEnvelope(Struct, kw_only=True):
     correlationid: str | UnsetType = UNSET
 
 
+class WelcomeData(Struct, kw_only=True, tag_field="kind", tag="welcome"):
+    """
+    A user signed in for the first time.
+    """
+
+    event: Literal["USER_CREATED"]
+    created_at: str
+
+
+class CourseWelcomeData(Struct, kw_only=True, tag_field="kind", tag="course_welcome"):
+    """
+    A user gained access to a course.
+    """
+
+    event: Literal["ENROLLMENT_CREATED"]
+    enrollment_id: str
+    course_id: str
+    course_title: str
+    source: str
+    source_id: str
+    enrolled_at: str
+    course_version: int | None
+
+
+class ReceiptData(Struct, kw_only=True, tag_field="kind", tag="receipt"):
+    """
+    A payment was captured. Its state was fetched from the provider and matches the order.
+    """
+
+    event: Literal["PAYMENT_SUCCEEDED"]
+    order_id: str
+    payment_id: str
+    description: str
+    amount_minor: int
+    currency: str
+    provider: str
+    paid_at: str
+    course_ids: list[str]
+
+
+class RefundData(Struct, kw_only=True, tag_field="kind", tag="refund"):
+    """
+    Money was refunded to the buyer.
+    """
+
+    event: Literal["PAYMENT_REFUNDED"]
+    order_id: str
+    refund_id: str
+    payment_id: str
+    description: str
+    amount_minor: int
+    currency: str
+    provider: str
+    is_full_refund: bool
+    refunded_at: str
+    keeps_access: bool
+    course_ids: list[str]
+
+
+class RefundReversedData(Struct, kw_only=True, tag_field="kind", tag="refund_reversed"):
+    """
+    A refund was reversed because the buyer's bank did not accept it: the shop has the money again.
+    """
+
+    event: Literal["REFUND_REVERSED"]
+    order_id: str
+    refund_id: str
+    payment_id: str
+    description: str
+    amount_minor: int
+    currency: str
+    provider: str
+    order_restored: bool
+    reversed_at: str
+    course_ids: list[str]
+
+
+class DisputeOpenedData(Struct, kw_only=True, tag_field="kind", tag="dispute_opened"):
+    """
+    A dispute was opened: the buyer's bank withholds a payment until the dispute is decided.
+    """
+
+    event: Literal["DISPUTE_OPENED"]
+    order_id: str
+    dispute_id: str
+    payment_id: str
+    description: str
+    amount_minor: int
+    currency: str
+    provider: str
+    reason: str
+    order_suspended: bool
+    opened_at: str
+
+
+class DisputeClosedData(Struct, kw_only=True, tag_field="kind", tag="dispute_closed"):
+    """
+    A bank decided a dispute. A dispute that the shop lost may still be won later.
+    """
+
+    event: Literal["DISPUTE_CLOSED"]
+    order_id: str
+    dispute_id: str
+    payment_id: str
+    description: str
+    amount_minor: int
+    currency: str
+    provider: str
+    won: bool
+    order_restored: bool
+    order_charged_back: bool
+    closed_at: str
+
+
+class PaymentFailedData(Struct, kw_only=True, tag_field="kind", tag="payment_failed"):
+    """
+    A payment was declined or abandoned. Another attempt may still pay the order.
+    """
+
+    event: Literal["PAYMENT_FAILED"]
+    order_id: str
+    payment_id: str
+    description: str
+    provider: str
+    reason: str
+    failed_at: str
+
+
+class SubscriptionStartedData(Struct, kw_only=True, tag_field="kind", tag="subscription_started"):
+    """
+    A subscription was paid for the first time, or its trial started: access to its courses must be granted.
+    """
+
+    event: Literal["SUBSCRIPTION_STARTED"]
+    subscription_id: str
+    plan_id: str
+    plan_name: str
+    course_ids: list[str]
+    trial: bool
+    period_end: str
+    started_at: str
+
+
+class SubscriptionPastDueData(Struct, kw_only=True, tag_field="kind", tag="subscription_past_due"):
+    """
+    The charge for the next period failed. It is retried for some weeks, during which access continues.
+    """
+
+    event: Literal["SUBSCRIPTION_PAST_DUE"]
+    subscription_id: str
+    plan_name: str
+    reason: str
+    ends_at: str
+    failed_at: str
+    is_retried: bool
+
+
+class SubscriptionTrialEndingData(Struct, kw_only=True, tag_field="kind", tag="subscription_trial_ending"):
+    """
+    A trial ends in some days; the first payment is then due.
+    """
+
+    event: Literal["SUBSCRIPTION_TRIAL_ENDING"]
+    subscription_id: str
+    plan_name: str
+    amount_minor: int
+    currency: str
+    trial_ends_at: str
+    notified_at: str
+
+
+class SubscriptionCanceledData(Struct, kw_only=True, tag_field="kind", tag="subscription_canceled"):
+    """
+    A subscriber canceled. Access continues until ``ends_at``, when SUBSCRIPTION_EXPIRED is published.
+    """
+
+    event: Literal["SUBSCRIPTION_CANCELED"]
+    subscription_id: str
+    plan_name: str
+    ends_at: str
+    canceled_at: str
+
+
+class SubscriptionExpiredData(Struct, kw_only=True, tag_field="kind", tag="subscription_expired"):
+    """
+    A subscription ended for the given reason: its access ends.
+    """
+
+    event: Literal["SUBSCRIPTION_EXPIRED"]
+    subscription_id: str
+    plan_name: str
+    reason: str
+    expired_at: str
+
+
+class SubscriptionRestoredData(Struct, kw_only=True, tag_field="kind", tag="subscription_restored"):
+    """
+    A subscription that ended for a refund or dispute got its money back: access is restored until ``period_end``.
+    """
+
+    event: Literal["SUBSCRIPTION_RESTORED"]
+    subscription_id: str
+    plan_name: str
+    period_end: str
+    restored_at: str
+
+
+class LessonCompletedData(Struct, kw_only=True, tag_field="kind", tag="lesson_completed"):
+    """
+    A learner completed a lesson.
+    """
+
+    event: Literal["LESSON_COMPLETED"]
+    course_id: str
+    course_title: str
+    lesson_id: str
+    lesson_title: str
+    lessons_completed: int
+    lessons_total: int
+    completed_at: str
+
+
+class CourseCompletedData(Struct, kw_only=True, tag_field="kind", tag="course_completed"):
+    """
+    A learner completed all lessons of a course for the first time.
+    """
+
+    event: Literal["COURSE_COMPLETED"]
+    course_id: str
+    course_title: str
+    lessons_total: int
+    completed_at: str
+    started_at: str | None
+
+
+class CertificateData(Struct, kw_only=True, tag_field="kind", tag="certificate"):
+    """
+    A certificate was issued for a completed course. Anyone with the code can verify it.
+    """
+
+    event: Literal["CERTIFICATE_ISSUED"]
+    course_id: str
+    course_title: str
+    code: str
+    issued_at: str
+
+
+class CertificateRevokedData(Struct, kw_only=True, tag_field="kind", tag="certificate_revoked"):
+    """
+    A certificate is no longer valid: staff revoked it, or the course was refunded.
+    """
+
+    event: Literal["CERTIFICATE_REVOKED"]
+    course_id: str
+    course_title: str
+    code: str
+    cause: str
+    revoked_at: str
+
+
+class CertificateReinstatedData(Struct, kw_only=True, tag_field="kind", tag="certificate_reinstated"):
+    """
+    A revoked certificate is valid again.
+    """
+
+    event: Literal["CERTIFICATE_REINSTATED"]
+    course_id: str
+    course_title: str
+    code: str
+    reinstated_at: str
+
+
+class AnnouncementData(Struct, kw_only=True, tag_field="kind", tag="announcement"):
+    """
+    An instructor or staff wrote to the learners of a course.
+    """
+
+    event: Literal["COURSE_ANNOUNCED"]
+    announcement_id: str
+    course_id: str
+    course_title: str
+    subject: str
+    first: str
+    rest: list[str]
+
+
+class InactivityData(Struct, kw_only=True, tag_field="kind", tag="inactivity"):
+    """
+    A learner has not completed a lesson for some days.
+    """
+
+    event: Literal["REMINDER"]
+    about: str
+    since: str
+    course_id: str
+    course_title: str
+    days: int
+
+
+class StreakData(Struct, kw_only=True, tag_field="kind", tag="streak"):
+    """
+    A learner's streak of ``days`` breaks at midnight.
+    """
+
+    event: Literal["REMINDER"]
+    about: str
+    since: str
+    days: int
+
+
+class AbandonedCheckoutData(Struct, kw_only=True, tag_field="kind", tag="abandoned_checkout"):
+    """
+    A buyer has not completed an order.
+    """
+
+    event: Literal["REMINDER"]
+    about: str
+    since: str
+    order_id: str
+    course_id: str
+    description: str
+    amount_minor: int
+    currency: str
+
+
+class UnknownNotificationData(Struct, kw_only=True, tag_field="kind", tag="unknown"):
+    """
+    What the server sent about a notification whose kind this version does not know.
+    """
+
+    fields: dict[str, Any]
+
+
 class CourseFields(Struct, kw_only=True):
     title: str
     category: str
@@ -2950,6 +3246,71 @@ class UserExportRequestedEvent(EventEnvelope, kw_only=True, tag_field="type", ta
     """
 
     data: UserExportRequested
+
+
+NotificationData: TypeAlias = (
+    WelcomeData
+    | CourseWelcomeData
+    | ReceiptData
+    | RefundData
+    | RefundReversedData
+    | DisputeOpenedData
+    | DisputeClosedData
+    | PaymentFailedData
+    | SubscriptionStartedData
+    | SubscriptionPastDueData
+    | SubscriptionTrialEndingData
+    | SubscriptionCanceledData
+    | SubscriptionExpiredData
+    | SubscriptionRestoredData
+    | LessonCompletedData
+    | CourseCompletedData
+    | CertificateData
+    | CertificateRevokedData
+    | CertificateReinstatedData
+    | AnnouncementData
+    | InactivityData
+    | StreakData
+    | AbandonedCheckoutData
+    | UnknownNotificationData
+)
+
+
+class NotificationDelivery(Struct, kw_only=True):
+    id: str
+    user_id: str
+    event_id: str
+    category: str
+    channel: str
+    state: str
+    reason: str | None
+    attempts: int
+    due_at: str | None
+    created_at: str
+    ended_at: str | None
+    data: NotificationData
+
+
+class NotificationDeliveryPage(Struct, kw_only=True):
+    items: list[NotificationDelivery]
+    next_cursor: str | None
+
+
+class Notification(Struct, kw_only=True):
+    id: str
+    category: str
+    title: str
+    body: str
+    data: NotificationData
+    created_at: str
+    seen_at: str | None
+    read_at: str | None
+    archived_at: str | None
+
+
+class NotificationPage(Struct, kw_only=True):
+    items: list[Notification]
+    next_cursor: str | None
 
 
 class CoursePublished(Struct, kw_only=True):
