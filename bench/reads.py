@@ -181,7 +181,7 @@ def fill(sub: str, user_id: str) -> None:
     )
     cache.put(cache.course_key("bench"), CachedView(1, BYTES))
     cache.put(cache.identity_key(sub), CachedView(1, user_id.encode()))
-    cache.put(cache.profile_key(user_id), CachedView(1, b'{"name":"Bench"' + b" " * 300 + b"}"))
+    cache.put(cache.profile_key(user_id), CachedView(1, b'{"name":"Bench","roles":["learner"]' + b" " * 300 + b"}"))
     cache.cache_redis().set(KEY, BYTES)
 
 
