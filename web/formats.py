@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from babel.numbers import format_decimal
 from flask import Flask
 from markupsafe import Markup, escape
 
@@ -29,7 +30,7 @@ CATEGORIES = {
 
 def init_app(app: Flask) -> None:
     """Add the filters."""
-    for each in (money, date, moment, duration, paragraphs, markdown, category_name, level_name, language_name):
+    for each in (money, number, date, moment, duration, paragraphs, markdown, category_name, level_name, language_name):
         app.add_template_filter(each)
     app.add_template_global(draw_cover)
 
@@ -38,6 +39,11 @@ def money(value: Any, currency: str | None = None) -> str:
     """Return ``Money``, or an amount in minor units with its currency, as text."""
     amount, code = (value, currency) if currency else (value.amount_minor, value.currency)
     return format_money(amount, str(code), current_language())
+
+
+def number(value: float) -> str:
+    """Return a number with at most one decimal place: "4.5" in English, "4,5" in Russian."""
+    return format_decimal(value, "#,##0.#", current_language())
 
 
 def date(text: str) -> str:

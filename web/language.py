@@ -1,7 +1,8 @@
-"""Texts in English and Russian: gettext messages, English in the templates, Russian in ``ru.po``.
+"""Texts in English and Russian: gettext messages, English in the templates, Russian in the files ``ru.po``.
 
-The language is that of the cookie, else the best of Accept-Language. The catalogue is compiled when the process starts,
-so the repository has no binary file.
+The language is that of the cookie, else the best of Accept-Language. ``web/ru.po`` has the texts of the storefront; a
+package of pages, such as the console, has a ``ru.po`` of its own for the texts that no other file has. The files are
+compiled when the process starts, so the repository has no binary file.
 """
 
 import io
@@ -20,7 +21,7 @@ from .navigation import redirect_back
 LANGUAGES = {"en": "English", "ru": "Русский"}
 _COOKIE = "language"
 _YEAR_SECONDS = 365 * 24 * 3600
-CATALOGUE = Path(__file__).parent / "ru.po"
+CATALOGUES = sorted(Path(__file__).parent.rglob("ru.po"))
 
 
 def current_language() -> str:
@@ -38,12 +39,18 @@ def _(text: str) -> str:
     return _translations(current_language()).gettext(text)
 
 
+def pgettext(context: str, text: str) -> str:
+    """Return ``text`` as it is translated in ``context``, where the same English text has several translations."""
+    return str(_translations(current_language()).pgettext(context, text))
+
+
 def mark(text: str) -> str:
     """Mark a text for translation that is translated later, by ``_``."""
     return text
 
 
-def _plural(one: str, many: str, count: int) -> str:
+def ngettext(one: str, many: str, count: int) -> str:
+    """Return the text for ``count``, without the number filled in."""
     return _translations(current_language()).ngettext(one, many, count)
 
 
@@ -51,7 +58,14 @@ def _plural(one: str, many: str, count: int) -> str:
 def _translations(language: str) -> NullTranslations:
     if language == "en":
         return NullTranslations()
-    with CATALOGUE.open("rb") as source:
+    first, *others = (_compile(path, language) for path in CATALOGUES)
+    for each in others:
+        first.merge(each)
+    return first
+
+
+def _compile(path: Path, language: str) -> Translations:
+    with path.open("rb") as source:
         catalogue = pofile.read_po(source, locale=language)
     compiled = io.BytesIO()
     mofile.write_mo(compiled, catalogue)
@@ -64,7 +78,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.add_extension("jinja2.ext.i18n")
     # newstyle: values are inserted after the translation, and are escaped.
     install = cast("Callable[..., None]", app.jinja_env.install_gettext_callables)  # type: ignore[attr-defined]
-    install(_, _plural, newstyle=True)
+    install(_, ngettext, newstyle=True, pgettext=pgettext)
     app.add_template_global(current_language)
     app.jinja_env.globals["LANGUAGES"] = LANGUAGES
 

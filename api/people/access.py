@@ -52,6 +52,9 @@ class AccessReasonSchema(Schema):
     state = ma.fields.Str(validate=ma.validate.OneOf(STATES))
     gives_access = ma.fields.Bool()
     detail = ma.fields.Str(metadata={"description": "Explanation for humans."})
+    problem = ma.fields.Str(
+        allow_none=True, metadata={"description": "What the provider says about the payment, if it failed."}
+    )
     since = Timestamp(allow_none=True)
     until = Timestamp(allow_none=True)
     order_id = ma.fields.UUID(allow_none=True)
@@ -204,6 +207,7 @@ def _reason(
         "state": state,
         "gives_access": gives_access,
         "detail": _EXPLANATIONS[state] + (f" The provider says: {problem}." if problem else ""),
+        "problem": problem,
         "since": since,
         "until": until,
         "order_id": source_id if kind == "order" else None,

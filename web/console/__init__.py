@@ -1,4 +1,4 @@
-"""The console for staff, in English: courses, sales, people, orders, coupons, webhooks, operations, ledger and audit.
+"""The console for staff: courses, sales, people, orders, coupons, webhooks, operations, ledger and audit.
 
 A page is shown to accounts with one of its permissions; the API checks them again and records every change and every
 read of personal data. A change asks once, on a page of its own.

@@ -1,7 +1,7 @@
 """What all pages of the console share: the blueprint, permissions, confirmation, and lists of one page."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,30 +10,34 @@ from flask import Blueprint, abort, flash, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
+from web.language import mark
 from web.navigation import own_path
 from web.security import has_permission, sign_in_required
+
+from . import words
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 blueprint = Blueprint("console", __name__, url_prefix="/console")
+words.add_filters(blueprint)
 
 PEOPLE = ("users:admin",)
 MONEY = ("payments:read", "payments:admin", "payments:refund")
 OPERATIONS = ("ops:admin",)
 STAFF = (*PEOPLE, *MONEY, *OPERATIONS, "courses:admin", "courses:write", "notifications:admin")
 SECTIONS = (
-    ("console.people", "People", PEOPLE),
-    ("console.courses", "Courses", ("courses:write", "courses:admin")),
-    ("console.sales", "Sales", ("payments:read", "payments:admin")),
-    ("console.reviews", "In review", MONEY),
-    ("console.coupons", "Coupons", ("payments:admin",)),
-    ("console.ledger", "Ledger", MONEY),
-    ("console.webhooks", "Webhooks", OPERATIONS),
-    ("console.dead_letters", "Dead letters", OPERATIONS),
-    ("console.status", "Status", OPERATIONS),
-    ("console.traced_requests", "Requests", OPERATIONS),
-    ("console.audit", "Audit", OPERATIONS),
+    ("console.people", mark("People"), PEOPLE),
+    ("console.courses", mark("Courses"), ("courses:write", "courses:admin")),
+    ("console.sales", mark("Sales"), ("payments:read", "payments:admin")),
+    ("console.reviews", mark("In review"), MONEY),
+    ("console.coupons", mark("Coupons"), ("payments:admin",)),
+    ("console.ledger", mark("Ledger"), MONEY),
+    ("console.webhooks", mark("Webhooks"), OPERATIONS),
+    ("console.dead_letters", mark("Dead letters"), OPERATIONS),
+    ("console.status", mark("Status"), OPERATIONS),
+    ("console.traced_requests", mark("Requests"), OPERATIONS),
+    ("console.audit", mark("Audit"), OPERATIONS),
 )
 
 
@@ -46,7 +50,7 @@ class Field:
     value: str = ""
     type: str = "text"
     required: bool = True
-    options: Sequence[str] = ()
+    options: Mapping[str, str] = field(default_factory=dict)  # values with their texts
 
 
 def staff_only(

@@ -8,6 +8,7 @@ from flask import abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.api import client
+from web.language import _, ngettext
 from web.security import has_permission
 
 from .blueprint import blueprint, optional, page_of, staff_only
@@ -54,7 +55,14 @@ def announce(course_id: str) -> ResponseReturnValue:
     )
     try:
         sent = client().create_announcement(course_id, fields)
-        flash(f"The announcement is being sent to {sent.recipients_total} learners.")
+        flash(
+            ngettext(
+                "The announcement is being sent to %(num)d learner.",
+                "The announcement is being sent to %(num)d learners.",
+                sent.recipients_total,
+            )
+            % {"num": sent.recipients_total}
+        )
     except (errors.Conflict, errors.ValidationFailed) as refusal:
         flash(str(refusal), "problem")
     return redirect(url_for("console.course", course_id=course_id), 303)
@@ -72,7 +80,7 @@ def change_certificate_template(course_id: str) -> ResponseReturnValue:
     )
     try:
         client().replace_certificate_template(course_id, fields, if_match=request.form.get("version", 0, int))
-        flash("The certificates were changed.")
+        flash(_("The certificates were changed."))
     except (errors.PreconditionFailed, errors.ValidationFailed) as refusal:
         flash(str(refusal), "problem")
     return redirect(url_for("console.course", course_id=course_id), 303)

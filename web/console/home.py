@@ -5,6 +5,7 @@ from typing import Any
 from flask import render_template
 
 from web.api import client
+from web.language import mark
 from web.security import has_permission
 
 from .blueprint import MONEY, OPERATIONS, STAFF, blueprint, optional, staff_only
@@ -35,14 +36,14 @@ def _waiting() -> list[tuple[str, str, int]]:
             _count(client().list_disputes(status="review", limit=_SHOWN)),
         )
         open_disputes = _count(client().list_disputes(status="open", limit=_SHOWN))
-        found += [("Payments in review", "console.reviews", sum(reviews))]
-        found += [("Open disputes", "console.reviews", open_disputes)]
+        found += [(mark("Payments in review"), "console.reviews", sum(reviews))]
+        found += [(mark("Open disputes"), "console.reviews", open_disputes)]
     if has_permission(*OPERATIONS):
         dead_letters = _count(client().list_dead_letters(status="open", limit=_SHOWN))
         quarantine = _count(client().list_quarantined_events(limit=_SHOWN))
         found += [
-            ("Dead letters", "console.dead_letters", dead_letters),
-            ("Events in quarantine", "console.dead_letters", quarantine),
+            (mark("Dead letters"), "console.dead_letters", dead_letters),
+            (mark("Events in quarantine"), "console.dead_letters", quarantine),
         ]
     return found
 

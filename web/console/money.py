@@ -7,6 +7,7 @@ from flask import render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.api import client
+from web.language import _
 
 from .blueprint import MONEY, Field, ask, blueprint, done, optional, page_of, staff_only
 
@@ -31,16 +32,21 @@ def new_coupon() -> ResponseReturnValue:
             terms["max_redemptions"] = limit
         kind = cast("models.CouponKind", request.form.get("kind", "percent"))
         created = client().create_coupon(models.CouponTerms(kind=kind, **terms))
-        return done(f"The coupon {created.code} was created.", back)
+        return done(_("The coupon %(code)s was created.") % {"code": created.code}, back)
     fields = [
-        Field("code", "Code"),
-        Field("kind", "Kind", options=("percent", "fixed")),
-        Field("value", "Value: percent, or minor units of the currency", type="number"),
-        Field("currency", "Currency, for a fixed amount", required=False),
-        Field("max_redemptions", "How often in total; empty: no limit", type="number", required=False),
+        Field("code", _("Code")),
+        Field("kind", _("Kind"), options={"percent": _("percent"), "fixed": _("amount")}),
+        Field("value", _("Value: percent, or minor units of the currency"), type="number"),
+        Field("currency", _("Currency, for a fixed amount"), required=False),
+        Field("max_redemptions", _("How often in total; empty: no limit"), type="number", required=False),
     ]
     return ask(
-        "New coupon", "", text="Codes are not case-sensitive.", button="Create the coupon", back=back, fields=fields
+        _("New coupon"),
+        "",
+        text=_("Codes are not case-sensitive."),
+        button=_("Create the coupon"),
+        back=back,
+        fields=fields,
     )
 
 

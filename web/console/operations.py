@@ -6,6 +6,7 @@ from flask.typing import ResponseReturnValue
 
 import settings
 from web.api import client
+from web.language import _, ngettext
 
 from .blueprint import OPERATIONS, ask, blueprint, done, page_of, staff_only
 
@@ -35,9 +36,13 @@ def resend_delivery(endpoint_id: str, delivery_id: str) -> ResponseReturnValue:
     back = url_for("console.webhook", endpoint_id=endpoint_id)
     if request.method == "POST":
         client().resend_webhook_delivery(endpoint_id, delivery_id)
-        return done("The delivery is sent again.", back)
+        return done(_("The delivery is sent again."), back)
     return ask(
-        "Send again?", delivery_id, text="The receiver gets the event with the same id.", button="Send again", back=back
+        _("Send again?"),
+        delivery_id,
+        text=_("The receiver gets the event with the same id."),
+        button=_("Send again"),
+        back=back,
     )
 
 
@@ -50,13 +55,12 @@ def switch_webhook(endpoint_id: str) -> ResponseReturnValue:
     if request.method == "POST":
         changes = models.WebhookEndpointChanges(enabled=not endpoint.enabled)
         client().update_webhook_endpoint(endpoint_id, changes, if_match=endpoint)
-        return done("The endpoint was changed.", back)
-    verb = "Disable" if endpoint.enabled else "Enable"
+        return done(_("The endpoint was changed."), back)
     return ask(
-        f"{verb} this endpoint?",
+        _("Disable this endpoint?") if endpoint.enabled else _("Enable this endpoint?"),
         endpoint.url,
-        text="Events of the time between are not sent by this.",
-        button=verb,
+        text=_("Events of the time between are not sent by this."),
+        button=_("Disable") if endpoint.enabled else _("Enable"),
         back=back,
     )
 
@@ -81,10 +85,15 @@ def replay(dead_letter_id: str) -> ResponseReturnValue:
     back = url_for("console.dead_letters")
     if request.method == "POST":
         result = client().replay_dead_letter(dead_letter_id)
-        failed = f" {result.failed.id} failed again: {result.failed.error}" if result.failed else ""
-        return done(f"{len(result.replayed)} replayed, {result.remaining} left.{failed}", back)
-    text = "All open dead letters of the same key are handled in order, until one fails."
-    return ask("Replay?", dead_letter_id, text=text, button="Replay", back=back)
+        text = _("Replayed: %(replayed)d, left: %(left)d.") % {
+            "replayed": len(result.replayed),
+            "left": result.remaining,
+        }
+        if failed := result.failed:
+            text += " " + _("%(id)s failed again: %(error)s") % {"id": failed.id, "error": failed.error}
+        return done(text, back)
+    text = _("All open dead letters of the same key are handled in order, until one fails.")
+    return ask(_("Replay?"), dead_letter_id, text=text, button=_("Replay"), back=back)
 
 
 @blueprint.route("/quarantine/<event_id>/release", methods=["GET", "POST"])
@@ -94,10 +103,10 @@ def release(event_id: str) -> ResponseReturnValue:
     back = url_for("console.dead_letters")
     if request.method == "POST":
         released = client().release_quarantined_event(event_id).released
-        return done(f"{released} events are published.", back)
-    return ask(
-        "Release?", event_id, text="The event and those parked behind it are published.", button="Release", back=back
-    )
+        text = ngettext("%(num)d event is published.", "%(num)d events are published.", released) % {"num": released}
+        return done(text, back)
+    text = _("The event and those parked behind it are published.")
+    return ask(_("Release?"), event_id, text=text, button=_("Release"), back=back)
 
 
 @blueprint.get("/audit")
@@ -132,5 +141,6 @@ def run_job(kind: str, slot: str) -> ResponseReturnValue:
     back = url_for("console.status")
     if request.method == "POST":
         client().run_job_again(kind, models.JobSlot(slot=slot))
-        return done("A worker starts the job within a minute.", back)
-    return ask("Run again?", f"{kind}, {slot}", text="The job runs for this period again.", button="Run", back=back)
+        return done(_("A worker starts the job within a minute."), back)
+    text = _("The job runs for this period again.")
+    return ask(_("Run again?"), f"{kind}, {slot}", text=text, button=_("Run"), back=back)

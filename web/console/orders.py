@@ -10,11 +10,16 @@ from flask.typing import ResponseReturnValue
 
 from core.money import decimal_places
 from web.api import client
+from web.language import _, mark
 
 from .blueprint import MONEY, Field, ask, blueprint, done, optional, page_of, staff_only
 
-_NOTE = Field("note", "Note, kept with the decision")
 _ADMIN = "payments:admin"
+_RESOLVED = {
+    "payments": mark("Resolve the payment?"),
+    "refunds": mark("Resolve the refund?"),
+    "disputes": mark("Resolve the dispute?"),
+}
 
 
 @blueprint.get("/orders")
@@ -52,18 +57,24 @@ def refund(order_id: str) -> ResponseReturnValue:
         body = models.RefundRequest(
             reason=request.form.get("reason", ""),
             amount_minor=amount,
-            keeps_access=request.form.get("access") == "keep access",
+            keeps_access=request.form.get("access") == "keep",
         )
         client().create_refund(order_id, body, idempotency_key=request.form.get("key") or None)
-        return done("The refund was started.", back)
+        return done(_("The refund was started."), back)
     fields = [
-        Field("reason", "Reason"),
-        Field("amount", f"Amount in {shown.currency}; empty: everything that is left", required=False),
-        Field("access", "Access", options=("end access", "keep access")),
+        Field("reason", _("Reason")),
+        Field(
+            "amount",
+            _("Amount in %(currency)s; empty: everything that is left") % {"currency": shown.currency},
+            required=False,
+        ),
+        Field("access", _("Access"), options={"end": _("end access"), "keep": _("keep access")}),
         _key(),
     ]
-    text = "The money goes back to the buyer's payment method. This cannot be undone."
-    return ask("Refund this order?", shown.course_title, text=text, button="Refund", back=back, fields=fields)
+    text = _("The money goes back to the buyer's payment method. This cannot be undone.")
+    return ask(
+        _("Refund this order?"), shown.course_title, text=text, button=_("Refund the money"), back=back, fields=fields
+    )
 
 
 def _minor(text: str, currency: str) -> int | None:
@@ -105,8 +116,12 @@ def resolve(kind: str, object_id: str) -> ResponseReturnValue:
             client().resolve_refund(object_id, models.RefundResolution(action=action, note=note))
         else:
             client().resolve_dispute(object_id, models.DisputeResolution(action=action, note=note))
-        return done("The decision was recorded.", back)
-    actions = ("accept", "release", "refund") if kind == "payments" else ("accept", "release")
-    text = "accept: the money belongs to the order. release: the order does not get it. refund: it goes back."
-    fields = [Field("action", "Decision", options=actions), _NOTE]
-    return ask(f"Resolve {kind[:-1]}?", object_id, text=text, button="Record the decision", back=back, fields=fields)
+        return done(_("The decision was recorded."), back)
+    actions = {
+        "accept": _("accept: the money belongs to the order"),
+        "release": _("release: the order does not get the money"),
+    }
+    if kind == "payments":
+        actions["refund"] = _("refund: the money goes back")
+    fields = [Field("action", _("Decision"), options=actions), Field("note", _("Note, kept with the decision"))]
+    return ask(_(_RESOLVED[kind]), object_id, text="", button=_("Record the decision"), back=back, fields=fields)

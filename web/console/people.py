@@ -1,6 +1,6 @@
 """Find a person, and see and change everything about them on one page."""
 
-from typing import Any, cast
+from typing import Any, cast, get_args
 from uuid import UUID
 
 from coursebus import Coursebus, models
@@ -8,8 +8,10 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.api import client
+from web.language import _
 
 from .blueprint import PEOPLE, Field, ask, blueprint, done, optional, page_of, staff_only
+from .words import word
 
 _SHOWN = 20  # rows of each list on the page of a person
 
@@ -89,10 +91,14 @@ def grant(user_id: str, course_id: str) -> ResponseReturnValue:
     back = url_for("console.person", user_id=user_id)
     if request.method == "POST":
         client().grant_access(user_id, models.AccessChange(course_id=course_id))
-        return done("Access was granted.", back)
+        return done(_("Access was granted."), back)
     subject = f"{client().get_course(course_id).title} → {_named(user_id)}"
     return ask(
-        "Grant access?", subject, text="Without a payment, until it is revoked.", button="Grant access", back=back
+        _("Grant access?"),
+        subject,
+        text=_("Without a payment, until it is revoked."),
+        button=_("Grant access"),
+        back=back,
     )
 
 
@@ -103,10 +109,10 @@ def revoke(user_id: str, course_id: str) -> ResponseReturnValue:
     back = url_for("console.person", user_id=user_id)
     if request.method == "POST":
         client().revoke_access(user_id, models.AccessChange(course_id=course_id))
-        return done("Access was revoked.", back)
+        return done(_("Access was revoked."), back)
     subject = f"{client().get_course(course_id).title} → {_named(user_id)}"
-    text = "Ends the access that staff have given. Bought courses and subscriptions are not changed."
-    return ask("Revoke access?", subject, text=text, button="Revoke access", back=back)
+    text = _("Ends the access that staff have given. Bought courses and subscriptions are not changed.")
+    return ask(_("Revoke access?"), subject, text=text, button=_("Revoke access"), back=back)
 
 
 @blueprint.route("/people/<user_id>/certificates/<code>/<action>", methods=["GET", "POST"])
@@ -117,17 +123,16 @@ def certificate(user_id: str, code: str, action: str) -> ResponseReturnValue:
     if action == "reinstate":
         if request.method == "POST":
             client().reinstate_certificate(code)
-            return done("The certificate is valid again.", back)
-        text = "The public page shows it as valid again."
-        return ask("Reinstate the certificate?", code, text=text, button="Reinstate", back=back)
+            return done(_("The certificate is valid again."), back)
+        text = _("The public page shows it as valid again.")
+        return ask(_("Reinstate the certificate?"), code, text=text, button=_("Reinstate"), back=back)
     if request.method == "POST":
         reason = request.form.get("reason", "").strip()
         client().revoke_certificate(code, models.CertificateRevocation(reason=reason))
-        return done("The certificate was revoked.", back)
-    text = "The public page, the API and the badge then say that it is not valid. The reason is for staff only."
-    return ask(
-        "Revoke the certificate?", code, text=text, button="Revoke", back=back, fields=[Field("reason", "Reason")]
-    )
+        return done(_("The certificate was revoked."), back)
+    text = _("The public page, the API and the badge then say that it is not valid. The reason is for staff only.")
+    fields = [Field("reason", _("Reason"))]
+    return ask(_("Revoke the certificate?"), code, text=text, button=_("Revoke"), back=back, fields=fields)
 
 
 @blueprint.route("/people/<user_id>/roles", methods=["GET", "POST"])
@@ -137,12 +142,18 @@ def roles(user_id: str) -> ResponseReturnValue:
     back = url_for("console.person", user_id=user_id)
     person_ = client().get_user(user_id)
     if request.method == "POST":
-        wanted = [each for each in request.form.get("roles", "").replace(",", " ").split() if each]
-        client().set_roles(user_id, models.Roles(roles=cast("list[models.Role]", wanted)), if_match=person_)
-        return done("The roles were changed. They apply from the next sign-in.", back)
-    field = Field("roles", "Roles: learner, instructor, admin", " ".join(person_.roles))
+        wanted = cast("list[models.Role]", request.form.getlist("roles"))
+        client().set_roles(user_id, models.Roles(roles=wanted), if_match=person_)
+        return done(_("The roles were changed. They apply from the next sign-in."), back)
+    choices = {role: word(role) for role in get_args(models.Role)}
+    field = Field("roles", _("Roles"), " ".join(person_.roles), type="checkbox", options=choices)
     return ask(
-        "Change roles?", _named(user_id), text="Replaces all roles.", button="Change roles", back=back, fields=[field]
+        _("Change roles?"),
+        _named(user_id),
+        text=_("Replaces all roles."),
+        button=_("Change roles"),
+        back=back,
+        fields=[field],
     )
 
 
@@ -152,13 +163,13 @@ def erase_person(user_id: str) -> ResponseReturnValue:
     """Erase the personal data of a person."""
     if request.method == "POST":
         operation = client().erase_user(user_id, if_match=client().get_user(user_id))
-        return done(f"The erasure has begun: operation {operation.id}.", url_for("console.people"))
-    text = "Erases the personal data in every service. This cannot be undone."
+        return done(_("The erasure has begun: operation %(id)s.") % {"id": operation.id}, url_for("console.people"))
+    text = _("Erases the personal data in every service. This cannot be undone.")
     return ask(
-        "Erase this person?",
+        _("Erase this person?"),
         _named(user_id),
         text=text,
-        button="Erase",
+        button=_("Erase"),
         back=url_for("console.person", user_id=user_id),
     )
 
@@ -170,12 +181,12 @@ def resend(user_id: str, notification_id: str) -> ResponseReturnValue:
     back = url_for("console.person", user_id=user_id)
     if request.method == "POST":
         client().resend_notification(notification_id)
-        return done("The notification is sent again.", back)
+        return done(_("The notification is sent again."), back)
     return ask(
-        "Send again?",
+        _("Send again?"),
         _named(user_id),
-        text="The person gets the same message a second time.",
-        button="Send again",
+        text=_("The person gets the same message a second time."),
+        button=_("Send again"),
         back=back,
     )
 

@@ -38,7 +38,10 @@ def test_order_without_grant_is_explained(fields: dict[str, Any], state: str):
 def test_problem_of_payment_is_shown():
     failed = ORDER | {"payment_status": "failed", "payment_problem": "card_declined"}
 
-    assert "card_declined" in access._order_reason(failed)["detail"]  # noqa: SLF001
+    reason = access._order_reason(failed)  # noqa: SLF001
+
+    assert "card_declined" in reason["detail"]
+    assert reason["problem"] == "card_declined"
 
 
 @pytest.mark.parametrize(

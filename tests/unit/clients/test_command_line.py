@@ -128,7 +128,14 @@ def access(*reasons: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
 
 def test_access_is_explained(server: ScriptedServer, capsys: pytest.CaptureFixture[str]):
     reason = {"kind": "order", "state": "refunded", "gives_access": False, "detail": "Refunded in full."}
-    reason |= {"since": None, "until": None, "order_id": "o-1", "subscription_id": None, "granted_by": None}
+    reason |= {
+        "since": None,
+        "until": None,
+        "order_id": "o-1",
+        "subscription_id": None,
+        "granted_by": None,
+        "problem": None,
+    }
     server.answers = [access(reason), access()]
 
     assert _main.run(["access", "why", PERSON, COURSE]) == ExitCode.OK

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import pytest
-from babel.messages.extract import extract_from_dir
-from babel.messages.pofile import read_po
 from coursebus import models
 from flask import render_template
 from flask.testing import FlaskClient
@@ -12,32 +10,12 @@ from flask.testing import FlaskClient
 import web
 from settings import ROOT
 from web import page_cache
-from web.language import CATALOGUE
 from web.navigation import own_path
-
-_METHODS = [("**/templates/**.html", "jinja2.ext:babel_extract"), ("**.py", "python")]
-_OPTIONS = {"**/templates/**.html": {"trimmed": "true", "silent": "false"}}
-_KEYWORDS = {"_": None, "mark": None, "ngettext": (1, 2)}
 
 
 @pytest.fixture
 def browser() -> FlaskClient:
     return web.create_app().test_client()
-
-
-def test_every_text_is_translated_to_russian():
-    found = extract_from_dir(ROOT / "web", method_map=_METHODS, options_map=_OPTIONS, keywords=_KEYWORDS)
-    texts = {text if isinstance(text, str) else text[0] for _, _, text, _, _ in found}
-    with CATALOGUE.open("rb") as source:
-        catalogue = read_po(source, locale="ru")
-
-    translated = {
-        (each.id if isinstance(each.id, str) else each.id[0]) for each in catalogue if each.id and each.string
-    }
-
-    assert texts - translated == set()
-    assert translated - texts == set()  # translations of texts that no page has any more
-    assert [error for each in catalogue for error in each.check(catalogue)] == []
 
 
 @pytest.mark.parametrize(

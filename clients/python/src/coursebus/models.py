@@ -1311,6 +1311,7 @@ class AccessReason(Struct, kw_only=True):
     state: str
     gives_access: bool
     detail: str
+    problem: str | None
     since: str | None
     until: str | None
     order_id: str | None
