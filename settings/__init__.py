@@ -119,6 +119,9 @@ read.group("Workers")
 IDEMPOTENCY_LEASE_SECONDS = read.number("IDEMPOTENCY_LEASE_SECONDS", 30)
 # After it, the message of a killed worker is delivered again. Must be longer than any task takes.
 VISIBILITY_TIMEOUT_SECONDS = read.number("VISIBILITY_TIMEOUT_SECONDS", 60)
+# A stopping worker returns unfinished tasks to their queue after this time. Shorter than the grace period of Docker,
+# Kubernetes or another supervisor, after which the worker would be killed.
+WORKER_STOP_SECONDS = read.number("WORKER_STOP_SECONDS", 15)
 WATCHDOG_SECONDS = read.number(
     "WATCHDOG_SECONDS", 15
 )  # after this time without a message, a worker pings its own queue
@@ -311,7 +314,7 @@ PAYMENT_PROVIDERS = tuple(
 )
 PAYMENT_TEST_KEYS = read.switch("PAYMENT_TEST_KEYS", default=False)  # lets production start with test keys, for a trial
 
-PROVIDER_TIMEOUT_SECONDS = read.number("PROVIDER_TIMEOUT_SECONDS", 10)
+PROVIDER_TIMEOUT_SECONDS = read.number("PROVIDER_TIMEOUT_SECONDS", 10)  # of a call, once it is connected
 # Origins to which a checkout session may return the buyer, comma separated. Locally every origin, because a front end
 # may run anywhere.
 RETURN_URL_ORIGINS = read.list("RETURN_URL_ORIGINS", (WEB_URL or PUBLIC_URL) if PRODUCTION else "*")

@@ -8,6 +8,7 @@ import settings
 from models.errors import ProviderUnavailable
 
 CALLS_MAX = settings.WORKER_THREADS - 1  # events, reads and jobs keep one thread
+_CONNECT_SECONDS = 3.0
 _WAIT_SECONDS = 1.0  # for the end of another call: a healthy provider answers within a second
 
 
@@ -33,6 +34,11 @@ class CallLimit:
         finally:
             self._of_thread.is_calling = False
             self._free.release()
+
+
+def timeouts_seconds() -> tuple[float, float]:
+    """Return the timeouts of a request: to connect, and to wait for the next byte of the answer."""
+    return _CONNECT_SECONDS, settings.PROVIDER_TIMEOUT_SECONDS
 
 
 limit = CallLimit(CALLS_MAX, wait_seconds=_WAIT_SECONDS)

@@ -1,5 +1,6 @@
 """Stripe: hosted Checkout Sessions and off-session charges, through Stripe's SDK."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -43,6 +44,23 @@ API_HOST = "api.stripe.com"
 EVENT_LIST_DELAY = timedelta(minutes=5)
 
 _WITH_PAYMENT = ["payment_intent"]
+_RETRIED_WITHIN_SECONDS = 2.0
+
+
+class _HttpClient(stripe.RequestsClient):
+    """The SDK's client, which does not repeat a call that timed out.
+
+    The caller's deadline has passed by then, and a worker must stop within the grace period of its supervisor.
+    """
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        started_at = time.monotonic()
+        try:
+            return super().request(*args, **kwargs)
+        except stripe.APIConnectionError as error:
+            if time.monotonic() - started_at > _RETRIED_WITHIN_SECONDS:
+                error.should_retry = False
+            raise
 
 
 class Stripe:
@@ -65,7 +83,7 @@ class Stripe:
             key,
             base_addresses={"api": url},
             max_network_retries=2,  # set explicitly, the SDK would not retry otherwise
-            http_client=stripe.RequestsClient(timeout=settings.PROVIDER_TIMEOUT_SECONDS),  # SDK default: 80 s
+            http_client=_HttpClient(timeout=provider_calls.timeouts_seconds()),  # SDK default: 80 s
         )
 
     @classmethod

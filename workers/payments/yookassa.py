@@ -421,7 +421,7 @@ class _Client(ApiClient):
 
 class _TimeoutAdapter(HTTPAdapter):
     def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        return super().send(request, **kwargs | {"timeout": settings.PROVIDER_TIMEOUT_SECONDS})
+        return super().send(request, **kwargs | {"timeout": provider_calls.timeouts_seconds()})
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
@@ -81,6 +83,24 @@ def test_worker_finishes_started_tasks_and_requeues_the_rest(database: Database,
     done, waiting = database.count("courses.courses"), queue_redis().llen("courses")
     assert done < COMMANDS
     assert (done + waiting, queue_redis().hlen("unacked:courses")) == (COMMANDS, 0)
+
+
+def test_worker_that_waits_for_a_provider_stops_in_time(database: Database, processes: list[Process]):
+    job = "payments.fetch_undelivered_events"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        addresses = {"STRIPE_API_URL": url, "YOOKASSA_API_URL": url}
+        worker = Process(database, *WORKER, SERVICE="payments", WORKER_STOP_SECONDS="3", **addresses)
+        processes.append(worker)
+        task_queue.enqueue(job, {}, task_queue.Envelope())
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        with connection:
+            stopped_at = time.monotonic()
+            assert worker.terminate() == 0
+
+    assert time.monotonic() - stopped_at < 10
+    assert (queue_redis().llen("payments"), queue_redis().hlen("unacked:payments")) == (1, 0)
 
 
 def test_bridge_waits_for_handlers_and_commits_offsets(database: Database, topics: str, processes: list[Process]):

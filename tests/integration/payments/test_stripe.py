@@ -1,13 +1,16 @@
 """The Stripe adapter: translation of Stripe's objects and errors."""
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
 import settings
+from models.errors import ProviderOutcomeUnknown
 from tests.integration.payments.harness import make_stripe
+from workers.payments.stripe import Stripe
 from workers.payments.stripe_mapping import map_status as neutral_status
 
 OPEN = {"status": "open", "payment_status": "unpaid"}
@@ -40,6 +43,19 @@ DECLINED = {"status": "requires_payment_method", "last_payment_error": {"code": 
 )
 def test_stripe_status_mapping(page, payment, status):
     assert neutral_status(page, payment) == status
+
+
+def test_call_that_timed_out_is_not_repeated(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(settings, "PROVIDER_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("workers.payments.stripe._RETRIED_WITHIN_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        url = f"http://127.0.0.1:{silent_server.getsockname()[1]}"
+        with pytest.raises(ProviderOutcomeUnknown):
+            Stripe("sk_test_x", url=url, account="default", webhook_secrets=("whsec_local",)).fetch("pi_1")
+        silent_server.accept()[0].close()
+        silent_server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            silent_server.accept()
 
 
 @pytest.mark.parametrize("secrets", [(), ("",), ("whsec_local", "")])
