@@ -27,6 +27,7 @@ USED_SETTINGS: dict[str, set[str]] = {
         "WEB_URL",
         "API_URL",
         "STREAM_URL",
+        "STORAGE_PUBLIC_URL",
         "WEB_CLIENT_ID",
         "WEB_CLIENT_SECRET",
         *_SIGN_IN,

@@ -1,4 +1,4 @@
-"""The pages: a storefront for learners and a console for staff.
+"""The pages: a storefront for learners, pages for authors, and a console for staff.
 
 They use the public API through the client of clients/python alone: no queue, no database, no model of the services.
 A person is signed in by a cookie that names a session in Redis; their access token never leaves the server.
@@ -29,6 +29,7 @@ from . import (
     security,
     sessions,
     sign_in,
+    teach,
 )
 
 
@@ -48,4 +49,5 @@ def create_app() -> Flask:
     for module in (health, catalogue, checkout, learning, quizzes, orders, notifications, accounts):
         app.register_blueprint(module.blueprint)
     app.register_blueprint(console.blueprint)
+    app.register_blueprint(teach.blueprint)
     return app

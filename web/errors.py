@@ -81,7 +81,7 @@ def _api_error(error: errors.ApiError) -> ResponseReturnValue:
     if isinstance(error, errors.Unavailable | errors.OutcomeUnknown):
         return error_page(503, reference=error.request_id)
     if request.method == "POST" and not isinstance(error, errors.NotFound | errors.Forbidden):
-        flash(_message(error), "problem")
+        flash(message_of(error), "problem")
         return redirect(own_path(request.form.get("back") or _referring_path()), 303)
     if error.status >= 500:  # noqa: PLR2004 server errors
         log.error("the API failed", code=error.code, api_request_id=error.request_id)
@@ -89,7 +89,7 @@ def _api_error(error: errors.ApiError) -> ResponseReturnValue:
     return error_page(error.status if error.status in _TITLES else 400, text, error.request_id)
 
 
-def _message(error: errors.ApiError) -> str:
+def message_of(error: errors.ApiError) -> str:
     """Return what the person reads: known errors in their language, others as the API says it."""
     fields = " ".join(each["detail"] for each in error.errors)
     return _(_KNOWN[error.code]) if error.code in _KNOWN else f"{error.detail} {fields}".strip()

@@ -34,7 +34,9 @@ def content_security_policy() -> str:
             "style-src 'self'",
             f"img-src {media}",
             f"media-src {media}",
-            f"connect-src 'self' {_origin(settings.STREAM_URL)}",
+            " ".join(
+                ("connect-src 'self'", *map(_origin, filter(None, (settings.STREAM_URL, settings.STORAGE_PUBLIC_URL))))
+            ),
             f"form-action 'self' {_origin(settings.OIDC_ISSUER)}",
             "frame-ancestors 'none'",
             "base-uri 'none'",

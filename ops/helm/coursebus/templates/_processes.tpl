@@ -39,7 +39,7 @@ web:
   liveness: /livez
   readiness: /livez
   stopSeconds: 15
-  settings: [WEB_URL, API_URL, STREAM_URL, AUTH0_DOMAIN, AUTH0_AUDIENCE, OIDC_ISSUER, OIDC_AUDIENCE, WEB_CLIENT_ID, TRUSTED_PROXIES]
+  settings: [WEB_URL, API_URL, STREAM_URL, STORAGE_PUBLIC_URL, AUTH0_DOMAIN, AUTH0_AUDIENCE, OIDC_ISSUER, OIDC_AUDIENCE, WEB_CLIENT_ID, TRUSTED_PROXIES]
   secrets: [CACHE_URL, WEB_CLIENT_SECRET]
   reaches: [cache, gateway, internet]
 worker-courses:

@@ -1,0 +1,104 @@
+"""An instructor's day on the pages, in Debian's chromium."""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.platform import Platform
+
+from .test_pages import CHROMIUM, Visitor, browser  # noqa: F401 a fixture
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed: apt-get install chromium")
+
+
+def picture() -> bytes:
+    """Return a small PNG."""
+    width, height = 320, 180
+    rows = b"".join(b"\0" + bytes((11, 110, 95)) * width for _ in range(height))
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def author(stack: Platform, browser: Browser) -> Iterator[Visitor]:  # noqa: F811 the fixture
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        context.set_default_timeout(15_000)
+        visitor = Visitor(stack, context)
+        visitor.open("/sign-in?next=/teach/")
+        visitor.sign_in("instructor@demo.test")
+        yield visitor
+
+
+def create_course(author: Visitor, title: str) -> str:
+    """Create a free course, and return its id."""
+    page = author.page
+    page.get_by_role("link", name="New course").click()
+    page.get_by_label("Title").fill(title)
+    page.get_by_label("Summary").fill("Ropes that hold.")
+    page.get_by_label("Category").fill("science")
+    author.check("teach-new")
+    page.get_by_role("button", name="Create the course").click()
+    page.get_by_label("New section").fill("Knots")
+    page.get_by_role("button", name="Add the section").click()
+    return re.search(r"/teach/([0-9a-f-]{36})", page.url)[1]
+
+
+def add_lesson(page: Page, title: str, kind: str) -> None:
+    page.get_by_label("Title of the new lesson").fill(title)
+    page.get_by_label("Kind").select_option(kind)
+    page.get_by_role("button", name="Add the lesson").click()
+
+
+def test_instructor_writes_and_publishes_a_course(author: Visitor):
+    page, title = author.page, f"Knots {uuid4().hex[:6]}"
+    author.check("teach-courses")
+    course_id = create_course(author, title)
+
+    add_lesson(page, "The bowline", "text")
+    page.get_by_label("Text").fill("The **king** of knots.")
+    page.get_by_role("button", name="Add the lesson").click()
+    expect(page.get_by_text("The lesson was added.")).to_be_visible()
+    page.get_by_role("button", name="Show how it looks").click()
+    expect(page.locator(".preview strong")).to_have_text("king")
+    author.check("teach-lesson")
+    page.get_by_label("Attachment: document").set_input_files(
+        {"name": "knots.txt", "mimeType": "text/plain", "buffer": b"over, under"}
+    )
+    page.get_by_role("button", name="Add the attachment").click()
+    expect(page.get_by_role("link", name="knots.txt")).to_be_visible()
+
+    author.open(f"/teach/{course_id}/outline")
+    add_lesson(page, "What do you remember?", "quiz")
+    page.get_by_role("button", name="Next").click()
+    page.get_by_role("textbox", name="Question").fill("Which knot is the king?")
+    page.get_by_label("Option 1", exact=True).fill("The bowline")
+    page.get_by_label("Option 1 is correct").check()
+    page.get_by_label("Option 2", exact=True).fill("The granny knot")
+    author.check("teach-question")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_label("When is it complete?").select_option("The quiz was passed")
+    expect(page.get_by_text("The quiz was added.")).to_be_visible()
+    author.check("teach-quiz")
+    page.get_by_role("link", name="Outline").click()
+    author.check("teach-outline")
+
+    page.get_by_role("link", name="Description").click()
+    page.get_by_label("Picture: JPEG").set_input_files(
+        {"name": "cover.png", "mimeType": "image/png", "buffer": picture()}
+    )
+    page.get_by_role("button", name="Save the cover").click()
+    expect(page.locator(".cover-now img")).to_be_visible()
+    author.check("teach-details")
+    page.get_by_role("link", name="Publish").click()
+    author.check("teach-publish")
+    page.get_by_role("button", name="Publish the course").click()
+    expect(page.get_by_text("The course is on sale as it is now.")).to_be_visible()
