@@ -15,7 +15,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 import settings
 from core.log import EcsLibraryFormatter
 from ops.gunicorn_worker import problem_response
-from settings.checks import validate_production_settings
 
 bind = f"127.0.0.1:{settings.PORT_BASE}"
 worker_class = "ops.gunicorn_worker.DeadlineWorker"  # idle connections and incomplete requests occupy no thread
@@ -57,12 +56,12 @@ gunicorn.util.write_error = write_problem
 
 
 def on_starting(server: Any) -> None:
-    """Check the settings, delete old metrics, and load the application, whose memory the workers then share.
+    """Delete old metrics and load the application, whose memory the workers then share.
+
+    Loading checks the settings: unsafe ones end the master, not the workers, which it would start again and again.
 
     In a container the only process always has the same id, and so the same directory of metrics.
     """
-    # Not only in the workers, which gunicorn would start again and again.
-    validate_production_settings("gateway")
     shutil.rmtree(_METRICS, ignore_errors=True)
     _METRICS.mkdir(parents=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_METRICS)

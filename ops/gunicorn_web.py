@@ -5,13 +5,14 @@ from typing import Any
 
 import settings
 from core.log import EcsLibraryFormatter
-from settings.checks import validate_production_settings
 
 bind = f"127.0.0.1:{settings.PORT_BASE + 2}"
 worker_class = "gthread"
 workers = settings.WEB_PROCESSES
 threads = 16  # a thread mostly waits for the API
-preload_app = True  # the workers share the memory of the loaded code; neither opens a connection before the fork
+# The workers share the memory of the loaded code, and unsafe settings end the master. Neither opens a connection before
+# the fork.
+preload_app = True
 keepalive = 75  # seconds; longer than the 60 of common load balancers, so that the load balancer closes first
 graceful_timeout = 14
 timeout = 60
@@ -31,8 +32,3 @@ def when_ready(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
     """Keep the pages of the loaded application shared: a collection in a worker would write to them."""
     gc.collect()
     gc.freeze()
-
-
-def on_starting(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
-    """Check the settings: not only in the workers, which gunicorn would start again and again."""
-    validate_production_settings("web")
