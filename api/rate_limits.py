@@ -16,12 +16,11 @@ from redis.commands.core import Script
 from redis.exceptions import RedisError
 
 import settings
+from core.addresses import client_bucket
 from core.log import get_logger
 from core.redis import cache_redis, queue_redis
 from core.redis_commands import run_script
 from models.errors import RateLimited, Unavailable
-
-from .addresses import client_bucket
 
 log = get_logger(__name__)
 

@@ -37,7 +37,7 @@ logconfig_dict = {
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["ecs"], "propagate": False}},
 }
 forwarder_headers = ""  # no header of a client may set SCRIPT_NAME and thereby change the path
-forwarded_allow_ips = ""  # only api/addresses.py evaluates the schemes and addresses that proxies report
+forwarded_allow_ips = ""  # only core/addresses.py evaluates what proxies report
 control_socket_disable = True  # the supervisor starts and stops gunicorn
 
 # The directory in which the processes share their metrics with the master.

@@ -7,7 +7,8 @@ import settings
 from core.log import EcsLibraryFormatter
 
 bind = f"127.0.0.1:{settings.PORT_BASE + 2}"
-worker_class = "gthread"
+worker_class = "ops.gunicorn_worker.DeadlineWorker"  # incomplete requests occupy no thread
+worker_connections = 1000  # per worker; further connections wait in the kernel
 workers = settings.WEB_PROCESSES
 threads = 16  # a thread mostly waits for the API
 # The workers share the memory of the loaded code, and unsafe settings end the master. Neither opens a connection before
@@ -24,7 +25,7 @@ logconfig_dict = {
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["ecs"], "propagate": False}},
 }
 forwarder_headers = ""  # no header of a client may set SCRIPT_NAME and thereby change the path
-forwarded_allow_ips = ""  # web/__init__.py evaluates what proxies report
+forwarded_allow_ips = ""  # only core/addresses.py evaluates what proxies report
 control_socket_disable = True  # the supervisor starts and stops gunicorn
 
 

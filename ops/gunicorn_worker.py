@@ -41,7 +41,7 @@ _DISCONNECTED = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
 class DirectRequest(Request):  # type: ignore[misc]
-    """A request without trusted proxies: api/addresses.py evaluates what they report, so gunicorn must not."""
+    """A request without trusted proxies: core/addresses.py evaluates what they report, so gunicorn must not."""
 
     def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
         return {}, []

@@ -5,7 +5,6 @@ A person is signed in by a cookie that names a session in Redis; their access to
 """
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 import settings
 from core import log
@@ -41,8 +40,6 @@ def create_app() -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.config["WEB_URL"] = settings.WEB_URL
     app.config["MAX_CONTENT_LENGTH"] = 256 * 1024  # no form is longer
-    if settings.TRUSTED_PROXIES:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.TRUSTED_PROXIES)  # type: ignore[method-assign]
     sessions.init_app(app)
     for part in (api, assets, language, formats, security, errors, sign_in):
         part.init_app(app)

@@ -4,9 +4,10 @@ from typing import cast
 
 import httpx
 from coursebus import Coursebus, Retries
-from flask import Flask, current_app, has_request_context, request, session
+from flask import Flask, current_app, has_request_context, session
 
 import settings
+from core.addresses import client_address
 
 _TIMEOUT_SECONDS = 12  # longer than the gateway's deadline of a command
 _RETRIES = Retries(count=2, max_delay=1)  # a person waits for the page
@@ -17,10 +18,12 @@ _ANONYMOUS, _SIGNED_IN = "coursebus_anonymous", "coursebus_signed_in"
 class ForwardingTransport(httpx.HTTPTransport):
     """Name the visitor's address to the gateway, which counts rate limits by it if it trusts this process."""
 
-    def handle_request(self, request_: httpx.Request) -> httpx.Response:
-        if has_request_context() and request.remote_addr:
-            request_.headers["X-Forwarded-For"] = request.remote_addr
-        return super().handle_request(request_)
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if has_request_context():
+            # As many hops as the gateway expects: with fewer it would use the address of this process for all visitors.
+            hops = [client_address()] * max(settings.TRUSTED_PROXIES, 1)
+            request.headers["X-Forwarded-For"] = ", ".join(hops)
+        return super().handle_request(request)
 
 
 def init_app(app: Flask) -> None:

@@ -8,10 +8,10 @@ from flask import request
 from flask.views import MethodView
 
 import settings
-from api.addresses import client_address
 from api.auth import raw_webhook
 from api.incoming_webhooks import WebhookReceivedSchema, webhook_body
 from api.rpc import call_for_webhook
+from core.addresses import client_address
 from core.webhook_signatures import verify_address, verify_stripe
 from models.commands import ReceiveWebhook
 from models.commands.payments import STRIPE_EVENT_TYPES, IncomingWebhook

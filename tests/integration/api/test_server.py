@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import requests
 
 import settings
 from ops.dev.ports import is_free, is_open
+from ops.dev.processes import CLIENT
 from ops.gunicorn_worker import REQUEST_SECONDS
 from tests.support.polling import eventually
 
@@ -32,9 +33,23 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """Run the gateway under gunicorn with ops/gunicorn.py; return its port."""
+    with serving("wsgi:app", "ops/gunicorn.py") as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def pages_port() -> Iterator[int]:
+    """Run the pages under gunicorn with ops/gunicorn_web.py; return their port."""
+    with serving("web:create_app()", "ops/gunicorn_web.py") as port:
+        yield port
+
+
+@contextmanager
+def serving(application: str, config: str) -> Iterator[int]:
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "-b", f"127.0.0.1:{port}"]
-    with subprocess.Popen(command, cwd=settings.ROOT, env=os.environ, stderr=subprocess.DEVNULL) as gunicorn:
+    command = [sys.executable, "-m", "gunicorn", application, "-c", config, "-b", f"127.0.0.1:{port}"]
+    environ = {**os.environ, "PYTHONPATH": CLIENT}
+    with subprocess.Popen(command, cwd=settings.ROOT, env=environ, stderr=subprocess.DEVNULL) as gunicorn:
         eventually(lambda: is_open(port))
         yield port
         gunicorn.terminate()
@@ -123,9 +138,11 @@ INCOMPLETE_REQUESTS = (
 )
 
 
-def test_slow_connections_do_not_block_the_api(port: int):
+@pytest.mark.parametrize("server", ["port", "pages_port"])
+def test_slow_connections_do_not_block_others(request, server: str):
+    port = request.getfixturevalue(server)
     with ExitStack() as stack:
-        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(60)]
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(120)]
         for number, connection in enumerate(slow):
             connection.sendall(INCOMPLETE_REQUESTS[number % len(INCOMPLETE_REQUESTS)])
         began = time.monotonic()

@@ -4,8 +4,8 @@ import pytest
 from flask import Flask
 
 import settings
-from api import addresses
-from api.addresses import client_address, client_bucket
+from core import addresses
+from core.addresses import client_address, client_bucket
 
 
 @pytest.fixture

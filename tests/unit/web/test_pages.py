@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 from coursebus import models
 from flask import render_template
 from flask.testing import FlaskClient
 
+import settings
 import web
 from settings import ROOT
 from web import page_cache
+from web.api import ForwardingTransport
 from web.navigation import own_path
 
 
@@ -57,6 +60,29 @@ def test_page_says_so_if_the_api_does_not_answer(browser):
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "10"
     assert "Nothing was lost" in response.text
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "written", "named"),
+    [
+        (0, "203.0.113.7", "198.51.100.1", "203.0.113.7"),
+        (1, "10.0.0.1", "198.51.100.1, 203.0.113.7:5678", "203.0.113.7"),
+        (1, "10.0.0.1", "x" * 300, "unknown"),
+        (1, "203.0.113.7", "198.51.100.1", "203.0.113.7"),  # not a proxy
+        (2, "10.0.0.1", "203.0.113.7, 10.0.0.2", "203.0.113.7, 203.0.113.7"),
+    ],
+)
+def test_address_of_the_visitor_is_named_to_the_gateway(monkeypatch, proxies, peer, written, named):
+    monkeypatch.setattr(settings, "TRUSTED_PROXIES", proxies)
+    monkeypatch.setattr(settings, "TRUSTED_PROXY_NETWORKS", ("10.0.0.0/8",))
+    sent: list[httpx.Request] = []
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: sent.append(request))
+    visit = {"headers": {"X-Forwarded-For": written}, "environ_base": {"REMOTE_ADDR": peer}}
+
+    with web.create_app().test_request_context("/", **visit):
+        ForwardingTransport().handle_request(httpx.Request("GET", "http://gateway.test"))
+
+    assert sent[0].headers["X-Forwarded-For"] == named
 
 
 def test_visitors_share_a_page_and_a_session_gets_its_own(browser, monkeypatch):
