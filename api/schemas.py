@@ -1,7 +1,7 @@
 """The base schema and the shared fields: flags, text, money and times."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import marshmallow as ma
@@ -129,6 +129,18 @@ def unique_items(items: Collection[Any]) -> None:
     """Raise ValidationError if ``items`` has duplicates."""
     if len(set(items)) < len(items):
         raise ma.ValidationError("Items must be unique.")
+
+
+class Day(ma.fields.Date):
+    """A day in a request, from EARLIEST to before LATEST."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"validate": _is_storable_day, **kwargs})
+
+
+def _is_storable_day(day: date) -> None:
+    if not EARLIEST.date() <= day < LATEST.date():
+        raise ma.ValidationError("A day between 1970 and 2200.")
 
 
 class Timestamp(ma.fields.Str):

@@ -17,7 +17,7 @@ from .blueprints import Blueprint
 from .content_negotiation import CSV, JSON, media_types, negotiate, varied
 from .courses.blueprint import course_caller, get_taught_course, require_own_course
 from .rpc import call
-from .schemas import Schema
+from .schemas import Day, Schema
 
 blp = Blueprint("statistics", __name__, url_prefix="/v1", description="Statistics of courses and of the shop.")
 
@@ -25,8 +25,8 @@ _DAYS_DEFAULT, _DAYS_MAX = 30, 366
 
 
 class StatisticsQuery(Schema):
-    since = ma.fields.Date(load_default=None, metadata={"description": "First day (UTC); by default 30 days ago."})
-    until = ma.fields.Date(load_default=None, metadata={"description": "Last day (UTC); by default today."})
+    since = Day(load_default=None, metadata={"description": "First day (UTC); by default 30 days ago."})
+    until = Day(load_default=None, metadata={"description": "Last day (UTC); by default today."})
 
     @ma.post_load
     def _complete(self, query: dict[str, Any], **_: Any) -> dict[str, Any]:

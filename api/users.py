@@ -40,7 +40,7 @@ from .operations import OperationSchema
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import call_and_cache, get_cached_profile, get_or_fetch
 from .rpc import call, call_async, call_for_webhook, call_without_idempotency_key
-from .schemas import OPTIONAL, Line, Prose, Schema, Timestamp, Url
+from .schemas import OPTIONAL, Line, Prose, Schema, Timestamp, Url, unique_items
 from .view_attributes import set_existence_check
 
 blp = Blueprint(
@@ -100,7 +100,9 @@ class ProfileChangesSchema(Schema):
 
 class RolesSchema(Schema):
     roles = ma.fields.List(
-        ma.fields.Str(validate=ma.validate.OneOf(ROLES)), required=True, validate=ma.validate.Length(max=len(ROLES))
+        ma.fields.Str(validate=ma.validate.OneOf(ROLES)),
+        required=True,
+        validate=[ma.validate.Length(max=len(ROLES)), unique_items],
     )
 
 

@@ -39,3 +39,8 @@ def _pattern(language: str, places: int) -> NumberPattern:
     pattern: NumberPattern = copy(Locale.parse(language).currency_formats["standard"])
     pattern.frac_prec = (places, places)
     return pattern
+
+
+def is_language(code: str) -> bool:
+    """Return whether ``code`` is the ISO 639 code of a language in CLDR, such as ``en`` or ``haw``."""
+    return code in Locale.parse("en").languages

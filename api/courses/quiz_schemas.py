@@ -6,7 +6,7 @@ from typing import Any
 
 import marshmallow as ma
 
-from api.schemas import OPTIONAL, Flag, Line, Prose, Schema, Timestamp
+from api.schemas import OPTIONAL, Flag, Line, Prose, Schema, Timestamp, unique_items
 
 KINDS = ("choice", "true_false", "short_text", "numeric")
 SHOW_ANSWERS = ("never", "after_attempt", "after_passing", "after_last_attempt")
@@ -37,7 +37,7 @@ class QuestionSchema(Schema):
 
     id = Slug(required=True)
     kind = ma.fields.Str(validate=ma.validate.OneOf(KINDS), load_default="choice")
-    text = Prose(max_length=5000, required=True)
+    text = Prose(max_length=5000, required=True, not_blank=True)
     options = ma.fields.List(
         ma.fields.Nested(OptionSchema),
         validate=ma.validate.Length(min=2, max=20),
@@ -53,7 +53,7 @@ class QuestionSchema(Schema):
     correct = ma.fields.List(
         Line(max_length=_ANSWER_MAX_LENGTH),
         required=True,
-        validate=ma.validate.Length(min=1, max=50),
+        validate=[ma.validate.Length(min=1, max=50), unique_items],
         metadata={
             "description": "Ids of the correct options of a choice; `true` or `false`; the accepted texts, compared "
             "without case and repeated spaces; or one number."

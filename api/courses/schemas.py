@@ -5,7 +5,8 @@ from typing import Any
 import marshmallow as ma
 
 import settings
-from api.schemas import OPTIONAL, Flag, Line, Money, Prose, Schema, Timestamp, Url, UtcDateTime
+from api.schemas import OPTIONAL, Flag, Line, Money, Prose, Schema, Timestamp, Url, UtcDateTime, unique_items
+from core.localization import is_language
 
 from .quiz_schemas import (
     QuestionSchema,
@@ -20,11 +21,19 @@ LEVELS = ("beginner", "intermediate", "advanced")
 
 
 class Language(ma.fields.Str):
-    """An ISO 639 code."""
+    """The ISO 639 code of a language that has a name."""
 
     def __init__(self, **kwargs: Any) -> None:
-        fits = ma.validate.Regexp(r"[a-z]{2,3}\Z", error="An ISO 639 code, such as en.")
-        super().__init__(validate=fits, **kwargs)
+        fits = ma.validate.Regexp(r"[a-z]{2,3}\Z", error=_NO_LANGUAGE)
+        super().__init__(validate=[fits, _is_language], **kwargs)
+
+
+_NO_LANGUAGE = "An ISO 639 code, such as en."
+
+
+def _is_language(code: str) -> None:
+    if not is_language(code):
+        raise ma.ValidationError(_NO_LANGUAGE)
 
 
 def level_field(**kwargs: Any) -> ma.fields.Str:
@@ -53,7 +62,7 @@ class CourseFieldsSchema(Schema):
     category = Slug(required=True)
     level = level_field(required=True)
     language = Language(required=True)
-    tags = ma.fields.List(Slug(), validate=ma.validate.Length(max=20))
+    tags = ma.fields.List(Slug(), validate=[ma.validate.Length(max=20), unique_items])
     cover_url = Url(schemes={"https"}, max_length=2048, allow_none=True)
     price = ma.fields.Nested(Money, required=True)
     sequential = Flag()
@@ -67,7 +76,7 @@ class CourseChangesSchema(Schema):
     category = Slug()
     level = level_field()
     language = Language()
-    tags = ma.fields.List(Slug(), validate=ma.validate.Length(max=20))
+    tags = ma.fields.List(Slug(), validate=[ma.validate.Length(max=20), unique_items])
     cover_url = Url(schemes={"https"}, max_length=2048, allow_none=True)
     cover_file_id = ma.fields.UUID(
         allow_none=True, metadata={"description": "An uploaded file, whose address becomes `cover_url`."}
@@ -178,7 +187,7 @@ class PlannedSectionSchema(Schema):
 
     id = ma.fields.UUID()
     title = Line()
-    lessons = ma.fields.List(ma.fields.UUID(), required=True)
+    lessons = ma.fields.List(ma.fields.UUID(), required=True, validate=unique_items)
 
     @ma.validates_schema
     def _has_id_or_title(self, section: dict[str, Any], **_: Any) -> None:
@@ -254,6 +263,10 @@ class LessonChangesSchema(Schema):
     completion = ma.fields.Nested(CompletionSchema)
     unlock = ma.fields.Nested(UnlockSchema, allow_none=True)
     files = ma.fields.List(ma.fields.Nested(LessonFileSchema), validate=ma.validate.Length(max=50))
+
+    @ma.validates("files")
+    def _validate_unique_files(self, files: list[dict[str, Any]], **_: Any) -> None:
+        unique_items([file["file_id"] for file in files])
 
 
 class LessonFieldsSchema(LessonChangesSchema):

@@ -11,7 +11,7 @@ from api.auth import require_auth
 from api.conditional_requests import CREATED_HEADERS, created, if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
-from api.schemas import Flag, Prose, Schema, Timestamp, Url, UtcDateTime
+from api.schemas import Flag, Prose, Schema, Timestamp, Url, UtcDateTime, unique_items
 from core.cache import CachedView
 from models.commands import (
     ChangeEndpoint,
@@ -31,7 +31,7 @@ from .blueprint import blp
 _TYPES_MAX = 100
 _EventTypes = ma.fields.List(
     ma.fields.Str(validate=ma.validate.Regexp(r"[A-Z][A-Z_]{0,99}\Z", error="Must be an event type.")),
-    validate=ma.validate.Length(max=_TYPES_MAX),
+    validate=[ma.validate.Length(max=_TYPES_MAX), unique_items],
     metadata={"example": ["COURSE_PURCHASED"], "description": "Empty: all events."},
 )
 

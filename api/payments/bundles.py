@@ -11,7 +11,7 @@ from api.auth import public, require_auth
 from api.conditional_requests import CREATED_HEADERS, created, if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
-from api.schemas import Flag, Line, Money, Schema
+from api.schemas import Flag, Line, Money, Schema, unique_items
 from core.cache import CachedView
 from models.commands import ChangeBundle, CreateBundle, ListBundles, ShowBundle
 
@@ -27,19 +27,16 @@ class Price(Money):
 class BundleChangesSchema(Schema):
     title = Line()
     price = ma.fields.Nested(Price)
-    course_ids = ma.fields.List(ma.fields.UUID(), validate=ma.validate.Length(min=1, max=50))
+    course_ids = ma.fields.List(ma.fields.UUID(), validate=[ma.validate.Length(min=1, max=50), unique_items])
     on_sale = Flag()
-
-    @ma.validates("course_ids")
-    def _validate_unique_courses(self, course_ids: list[UUID], **_: Any) -> None:
-        if len(set(course_ids)) < len(course_ids):
-            raise ma.ValidationError("Course ids must be unique.")
 
 
 class BundleRequestSchema(BundleChangesSchema):
     title = Line(required=True)
     price = ma.fields.Nested(Price, required=True)
-    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(min=1, max=50))
+    course_ids = ma.fields.List(
+        ma.fields.UUID(), required=True, validate=[ma.validate.Length(min=1, max=50), unique_items]
+    )
 
     class Meta(BundleChangesSchema.Meta):
         exclude = ("on_sale",)

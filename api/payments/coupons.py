@@ -12,7 +12,7 @@ from api.auth import require_auth
 from api.conditional_requests import CREATED_HEADERS, created, if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
-from api.schemas import Currency, Schema, Timestamp, UtcDateTime
+from api.schemas import Currency, Schema, Timestamp, UtcDateTime, unique_items
 from core.cache import CachedView
 from models.commands import ChangeCoupon, CreateCoupon, ListCoupons, ShowCoupon
 from models.commands.payments import CouponLimits, CouponTerms
@@ -35,7 +35,7 @@ class CouponLimitsSchema(Schema):
     course_ids = ma.fields.List(
         ma.fields.UUID(),
         allow_none=True,
-        validate=ma.validate.Length(min=1, max=200),
+        validate=[ma.validate.Length(min=1, max=200), unique_items],
         metadata={"description": "Courses that the coupon applies to; null for all."},
     )
 

@@ -11,7 +11,7 @@ from api.auth import public, require_auth
 from api.conditional_requests import CREATED_HEADERS, created, if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
-from api.schemas import Flag, Line, Money, Schema
+from api.schemas import Flag, Line, Money, Schema, unique_items
 from core.cache import CachedView
 from models.commands import ChangePlan, CreatePlan, ListPlans, ShowPlan
 
@@ -27,12 +27,9 @@ class PlanRequestSchema(Schema):
     price = ma.fields.Nested(PlanPriceSchema, required=True)
     interval = ma.fields.Str(required=True, validate=ma.validate.OneOf(["month", "year"]))
     trial_days = ma.fields.Int(strict=True, load_default=0, validate=ma.validate.Range(min=0, max=365))
-    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(min=1, max=100))
-
-    @ma.validates("course_ids")
-    def _validate_unique_courses(self, course_ids: list[UUID], **_: Any) -> None:
-        if len(set(course_ids)) < len(course_ids):
-            raise ma.ValidationError("Course ids must be unique.")
+    course_ids = ma.fields.List(
+        ma.fields.UUID(), required=True, validate=[ma.validate.Length(min=1, max=100), unique_items]
+    )
 
 
 class PlanChangeSchema(Schema):

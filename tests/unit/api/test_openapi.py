@@ -11,7 +11,7 @@ import marshmallow as ma
 import pytest
 
 from api import openapi_examples
-from api.schemas import Flag, Prose
+from api.schemas import Flag, Prose, unique_items
 from models.events import all_event_types
 from models.notification_data import DATA_BY_KIND
 from ops import generate_openapi
@@ -144,13 +144,13 @@ def test_error_responses_are_problem_json():
             assert list(response["content"]) == ["application/problem+json"]
 
 
-def fields_of_bodies() -> list[tuple[str, ma.fields.Field]]:
+def fields_of_bodies(*, lists: bool = False) -> list[tuple[str, ma.fields.Field]]:
     found = []
 
     def walk(schema: ma.Schema, path: str) -> None:
         for name, field in schema.fields.items():
             inner = field.inner if isinstance(field, ma.fields.List) else field
-            found.append((f"{path}/{name}", inner))
+            found.append((f"{path}/{name}", field if lists else inner))
             if isinstance(inner, ma.fields.Nested):
                 walk(inner.schema, f"{path}/{name}")
 
@@ -173,6 +173,18 @@ def test_request_field_accepts_only_its_own_type(path: str, field: ma.fields.Fie
     if isinstance(field, ma.fields.Boolean):
         assert isinstance(field, Flag), "use api.schemas.Flag, which rejects 0 and 'no'"
     assert not isinstance(field, ma.fields.Float | ma.fields.Decimal), "money and counts are integers"
+
+
+LISTS = [
+    (path, field)
+    for path, field in fields_of_bodies(lists=True)
+    if isinstance(field, ma.fields.List) and not isinstance(field.inner, ma.fields.Nested)
+]
+
+
+@pytest.mark.parametrize(("path", "field"), LISTS, ids=lambda each: each if isinstance(each, str) else "")
+def test_equal_items_of_a_list_are_refused(path: str, field: ma.fields.List):
+    assert unique_items in field.validators
 
 
 def schemas_of_bodies() -> dict[str, ma.Schema]:
@@ -290,4 +302,4 @@ def test_everything_that_is_changed_by_version_can_be_read():
 def test_request_timestamps_use_the_bounded_field():
     sources = [path for path in Path("api").rglob("*.py") if path != Path("api/schemas.py")]
 
-    assert not [path for path in sources if "AwareDateTime" in path.read_text()]
+    assert not [path for path in sources if re.search(r"AwareDateTime|fields\.(Naive)?Date(Time)?\b", path.read_text())]

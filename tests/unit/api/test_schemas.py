@@ -10,6 +10,7 @@ from api.courses.versions import PrerequisitesSchema
 from api.payments.coupons import CouponTermsSchema
 from api.progress import OfflineBatchSchema
 from api.schemas import Prose, Schema, UtcDateTime
+from api.statistics import StatisticsQuery
 from api.users import ProfileChangesSchema
 
 
@@ -37,6 +38,15 @@ def test_timestamp_out_of_range_is_rejected(moment: str):
 
 def test_timestamp_is_converted_to_utc():
     assert Request().load({"at": "2026-01-31T01:00:00+02:00"})["at"] == datetime(2026, 1, 30, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "2200-01-01", "9999-12-31"])
+@pytest.mark.parametrize("name", ["since", "until"])
+def test_day_out_of_range_is_rejected(name: str, day: str):
+    with pytest.raises(ma.ValidationError) as refused:
+        StatisticsQuery().load({name: day})
+
+    assert list(refused.value.messages) == [name]
 
 
 @pytest.mark.parametrize("schema", [CouponTermsSchema, UnlockSchema], ids=lambda schema: schema.__name__)
