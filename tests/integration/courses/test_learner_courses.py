@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from core.db import session_factory
+from models.commands.courses import LessonFields, PlannedSection
 from models.courses.course import Course
 from models.courses.versions import CourseVersion
 from models.events import CoursePurchased
@@ -17,7 +18,7 @@ from tests.support.gateway import Person, gateway, problem, running_worker, trus
 from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
 from workers.courses.authoring import archive_course, publish_course, set_prerequisites
-from workers.courses.outline import remove_lesson
+from workers.courses.outline import change_lesson, remove_lesson, reorder_outline
 from workers.progress.outline_projection import upsert_outline
 
 FREE = {"amount_minor": 0, "currency": "USD"}
@@ -55,6 +56,20 @@ class PublishedCourse:
         event = version.published_event(Course.get(session, str(self.id)))
         with session_factory("progress").begin() as progress:
             upsert_outline(progress, event=event, event_version=event.course_version)
+
+    def put_in_front(self) -> UUID:
+        """Publish a sequential version with another lesson before all others; return its id."""
+        with session_factory("courses").begin() as session:
+            section_id = Course.get(session, str(self.id), outline=True).sections[0].id
+            added = UUID(make_lesson(session, self.id, str(section_id), self.author)["id"])
+            plan = [PlannedSection(id=section_id, lessons=[added, *self.lessons])]
+            change = {"course_id": self.id, "caller": self.author}
+            version = Course.get(session, str(self.id)).version
+            changed = reorder_outline(session, **change, expected_version=version, sections=plan)
+            rules = {"prerequisites": [], "sequential": True, "expected_version": changed["version"]}
+            set_prerequisites(session, noop_cache, **change, **rules)
+            self.publish(session)
+        return added
 
     def remove(self, lesson_id: UUID) -> None:
         with session_factory("courses").begin() as session:
@@ -110,6 +125,37 @@ def test_learner_keeps_their_version_and_their_page_after_archive(learner):
     assert [each["id"] for each in lessons_of(page)] == [str(first), str(second), str(quiz)]
     assert (page["course_version"], page["latest_version"], page["on_sale"]) == (1, 2, False)
     assert learner.get(f"{course.path}/lessons/{first}").status_code == 200
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_lessons_put_in_front_lock_nothing_in_the_learners_version(learner, sequential):
+    course = PublishedCourse(sequential=sequential)
+    first, second, _ = (f"{course.path}/lessons/{each}" for each in course.lessons)
+    learner.send("POST", f"{course.path}/enrollments")
+    assert learner.send("PUT", f"{first}/completion").json["next_lesson_id"] == str(course.lessons[1])
+
+    added = f"{course.path}/lessons/{course.put_in_front()}"
+
+    assert problem(learner.get(added)) == problem(learner.send("PUT", f"{added}/completion")) == (404, "not_found")
+    assert [learner.get(each).status_code for each in (first, second)] == [200, 200]
+    assert learner.send("PUT", f"{second}/completion").json["percent"] == 66
+
+
+def test_quiz_of_the_learners_version_is_passed_after_it_became_a_text(learner):
+    course = PublishedCourse(lessons=0)
+    [quiz] = course.lessons
+    learner.send("POST", f"{course.path}/enrollments")
+    with session_factory("courses").begin() as session:
+        version = Course.get(session, str(course.id)).version
+        text = LessonFields(kind="text", content={"body": "Words."}, completion={"rule": "manual"})
+        place = {"course_id": course.id, "lesson_id": quiz, "caller": course.author, "section_id": None}
+        change_lesson(session, **place, expected_version=version, fields=text)
+        course.publish(session)
+
+    attempt = learner.send("POST", f"{course.path}/lessons/{quiz}/attempts", {"answers": {"one": ["a"]}})
+
+    assert (attempt.status_code, attempt.json["passed"]) == (201, True)
+    assert learner.get(course.page).json["progress"]["percent"] == 100
 
 
 def test_learner_takes_the_newest_version_on_request(learner):
