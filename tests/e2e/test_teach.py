@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.platform import Platform
+from tests.support.polling import eventually
 
 from .test_pages import CHROMIUM, Visitor, browser  # noqa: F401 a fixture
 
@@ -58,7 +59,57 @@ def add_lesson(page: Page, title: str, kind: str) -> None:
     page.get_by_role("button", name="Add the lesson").click()
 
 
-def test_instructor_writes_and_publishes_a_course(author: Visitor):
+def learn(stack: Platform, browser: Browser, slug: str) -> None:  # noqa: F811 the fixture
+    """Enroll as a new learner, complete the course and review it."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        context.set_default_timeout(15_000)
+        learner = Visitor(stack, context)
+        page = learner.open(f"/courses/{slug}")
+        page.get_by_role("link", name="Start for free").click()
+        learner.sign_in()
+        page.get_by_role("button", name="Start for free").click()
+        page.get_by_role("button", name="Complete and continue").click()
+        page.get_by_label("The bowline", exact=True).check()
+        page.get_by_role("button", name="Check the answers").click()
+        page.get_by_role("link", name="Next").click()
+        expect(page.get_by_role("link", name="Show the certificate")).to_be_visible()  # the page is loaded until then
+        page.locator(".rating span").nth(3).click()
+        page.get_by_label("Your review").fill("It holds.")
+        page.get_by_role("button", name="Send the review").click()
+
+
+def follow(author: Visitor, course_id: str) -> None:
+    """Try the course, reply to the review, send an announcement, and look at learners, statistics and instructors."""
+    page = author.page
+    author.open(f"/teach/{course_id}/try").get_by_role("link", name="Next").click()
+    page.get_by_label("The granny knot").check()
+    page.get_by_role("button", name="Check the answers").click()
+    expect(page.get_by_text("0 %: not passed yet.")).to_be_visible()
+    author.check("teach-try")
+    page.get_by_role("link", name="Reviews").click()
+    page.get_by_label("Answer of the instructor").fill("Thank you!")
+    page.get_by_role("button", name="Answer").click()
+    expect(page.get_by_role("button", name="Delete the answer")).to_be_visible()
+    author.check("teach-reviews")
+    page.get_by_role("link", name="Announcements").click()
+    page.get_by_label("Subject").fill("A new knot")
+    page.get_by_label("Text").fill("Next week.")
+    page.get_by_role("button", name="Send the announcement").click()
+    expect(page.get_by_text("is being sent to 1 learner.")).to_be_visible()
+    author.check("teach-announcements")
+    page.get_by_role("link", name="Learners").click()
+    expect(page.get_by_text("100 %").first).to_be_visible()
+    author.check("teach-learners")
+    eventually(lambda: "100 %" in author.open(f"/teach/{course_id}/statistics").locator(".tiles").inner_text())
+    author.check("teach-statistics")
+    for name in ("instructors", "publish"):
+        author.open(f"/teach/{course_id}/{name}")
+        author.check(f"teach-{name}")
+    author.open("/teach/profile")
+    author.check("teach-profile")
+
+
+def test_instructors_day(author: Visitor, stack: Platform, browser: Browser):  # noqa: F811 the fixture
     page, title = author.page, f"Knots {uuid4().hex[:6]}"
     author.check("teach-courses")
     course_id = create_course(author, title)
@@ -102,3 +153,6 @@ def test_instructor_writes_and_publishes_a_course(author: Visitor):
     author.check("teach-publish")
     page.get_by_role("button", name="Publish the course").click()
     expect(page.get_by_text("The course is on sale as it is now.")).to_be_visible()
+
+    learn(stack, browser, title.lower().replace(" ", "-"))
+    follow(author, course_id)

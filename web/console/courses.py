@@ -32,7 +32,7 @@ def course(course_id: str) -> str:
     """Show how a course is bought, learned and rated, and its announcements."""
     api = client()
     try:
-        statistics = api.get_course_statistics(course_id, **_period())
+        statistics = api.get_course_statistics(course_id, **period())
     except errors.NotFound:
         abort(404)
     return render_template(
@@ -90,11 +90,12 @@ def change_certificate_template(course_id: str) -> ResponseReturnValue:
 @staff_only("payments:read", "payments:admin")
 def sales() -> str:
     """Show the sales of the shop by day."""
-    statistics = client().get_shop_statistics(**_period())
+    statistics = client().get_shop_statistics(**period())
     return render_template("console/sales.html", statistics=statistics, days=request.args.get("days", "30"))
 
 
-def _period() -> dict[str, Any]:
+def period() -> dict[str, Any]:
+    """Return the days that the query parameter ``days`` names."""
     until = datetime.now(UTC).date()
     days = _PERIODS.get(request.args.get("days", ""), 30)
     return {"since": (until - timedelta(days=days - 1)).isoformat(), "until": until.isoformat()}

@@ -3,7 +3,19 @@
 The API decides who may change a course: the pages of a course of other authors answer 404.
 """
 
-from . import courses, details, lessons, outline, publishing, questions, uploads  # noqa: F401 they add their pages to the blueprint
+from . import (  # noqa: F401 they add their pages to the blueprint
+    courses,
+    details,
+    instructors,
+    learners,
+    lessons,
+    outline,
+    publishing,
+    questions,
+    statistics,
+    trying,
+    uploads,
+)
 from .blueprint import blueprint
 
 __all__ = ["blueprint"]

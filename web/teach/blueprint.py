@@ -24,7 +24,13 @@ _UPLOADS = {"teach.change_cover", "teach.add_lesson_file", "teach.set_video", "t
 TABS = (
     ("teach.details", mark("Description")),
     ("teach.outline", mark("Outline")),
+    ("teach.try_course", mark("Try it")),
     ("teach.publishing", mark("Publish")),
+    ("teach.learners", mark("Learners")),
+    ("teach.announcements", mark("Announcements")),
+    ("teach.reviews", mark("Reviews")),
+    ("teach.statistics", mark("Statistics")),
+    ("teach.instructors", mark("Instructors")),
 )
 
 

@@ -14,6 +14,7 @@ import web
 from web.teach.forms import Form
 from web.teach.lessons import parse_duration, show_duration
 from web.teach.outline import Order, _move_lesson, _move_section
+from web.teach.questions import _question
 from web.teach.quiz_rules import fit_pools, quiz_content, quiz_values
 
 LESSON = {
@@ -240,3 +241,57 @@ def test_problems_of_a_publication_lead_to_their_fields(author, api):
     assert '<a href="/teach/c1/lessons/l1#duration">The bowline</a><span>It must have a duration.' in page
     assert '<a href="/teach/c1#prerequisites">' in page
     assert re.search(r'<button class="button" disabled>\s*Publish', page)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        (
+            "choice",
+            {"option-a": "One", "correct-a": "on", "option-b": "Two", "correct-b": "on", "option-c": "", "points": "2"},
+            {
+                "options": [{"id": "a", "text": "One"}, {"id": "b", "text": "Two"}],
+                "correct": ["a", "b"],
+                "multiple": True,
+                "points": 2,
+            },
+        ),
+        ("true_false", {"truth": "false"}, {"correct": ["false"]}),
+        ("short_text", {"accepted": "median\n\n the median "}, {"correct": ["median", "the median"]}),
+        ("numeric", {"number": "3,14", "tolerance": "0,01"}, {"correct": ["3.14"], "tolerance": "0.01"}),
+    ],
+)
+def test_question_of_each_kind_is_written_as_the_api_takes_it(kind, values, expected):
+    question = _question(Form({"text": "Why?", **values}), kind, "q1")
+
+    assert question == {"id": "q1", "kind": kind, "text": "Why?", "points": 1} | expected
+
+
+def test_owner_adds_an_editor_by_the_address_of_their_page(author, api):
+    editor = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    api.answers["PUT /v1/courses/c1/instructors"] = (200, COURSE)
+    fields = {"form_token": "f", "version": "4", "person": f"https://shop.example/instructors/{editor}/"}
+
+    assert author.post("/teach/c1/instructors", data=fields).status_code == 303
+    assert author.post("/teach/c1/instructors", data=fields | {"person": "Grace"}).status_code == 303
+    assert api.sent == [("PUT /v1/courses/c1/instructors", '"4"', {"editor_ids": [editor], "owner_id": "u1"})]
+
+
+def test_hidden_reviews_are_for_staff(author, api):
+    api.answers["GET /v1/courses/c1/reviews"] = (200, {"items": [], "next_cursor": None})
+    assert "hidden=1" not in author.get("/teach/c1/reviews").text
+
+    sign_in(author, "courses:write", "courses:admin")
+    assert "hidden=1" in author.get("/teach/c1/reviews").text
+
+
+def test_refused_announcement_keeps_its_text(author, api):
+    api.answers["GET /v1/courses/c1/announcements"] = (200, {"items": [], "next_cursor": None})
+    api.answers["POST /v1/courses/c1/announcements"] = (
+        409,
+        {"code": "announcement_limit_reached", "detail": "Enough."},
+    )
+    fields = {"form_token": "f", "subject": "News", "body": "A new knot"}
+    page = author.post("/teach/c1/announcements", data=fields)
+
+    assert (page.status_code, "Enough." in page.text, "A new knot</textarea>" in page.text) == (409, True, True)
