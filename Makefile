@@ -93,6 +93,7 @@ COMPILE = $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 lock: install  ## Compile the requirements with hashes; make lock ARGS=--upgrade
 	@$(COMPILE) --output-file requirements.txt requirements.in
+	@$(COMPILE) --output-file requirements-tracing.txt requirements-tracing.in
 	@$(COMPILE) --output-file requirements-local.txt requirements-local.in
 
 install:

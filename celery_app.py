@@ -9,7 +9,7 @@ from celery.beat import Service
 from kombu.entity import Exchange, Queue
 
 import settings
-from core import log
+from core import log, tracing
 from core.messaging.task_queue import route_task
 from core.redis import tls_options, without_tls_options
 from models.jobs import PERIODS_SECONDS
@@ -101,6 +101,7 @@ def _stop_beat_on_signal(sender: Service, **_: object) -> None:
 def _validate_worker_settings(**_: object) -> None:
     is_one_service = settings.SERVICE in settings.SERVICES
     validate_production_settings(f"worker-{settings.SERVICE}" if is_one_service else None)
+    tracing.configure(f"worker-{settings.SERVICE}")
 
 
 @signals.beat_init.connect

@@ -9,7 +9,7 @@ import pkgutil
 
 from flask import Flask
 
-from core import log
+from core import log, tracing
 from settings.checks import validate_production_settings
 
 from . import docs, metrics, openapi
@@ -20,6 +20,7 @@ def create_app() -> Flask:
     """Create the WSGI application. Raises SystemExit if the production settings are unsafe, such as a fake provider."""
     validate_production_settings("gateway")
     log.configure("gateway")
+    tracing.configure("gateway")
     app = create_base_app(__name__, first_init=metrics.init_app)
     app.config.update(API_TITLE="Coursebus", API_VERSION="v1", OPENAPI_VERSION="3.1.0")
     rest = openapi.create_api(app)

@@ -10,6 +10,8 @@ from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 import settings
+from core import tracing
+from core.log import describe_error
 from models.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing, SecretNotStored
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ _REQUEST_ID_KEY = "coursebus.request_id"  # in the WSGI environment
 _COMMAND_METHODS = {"POST", "PUT", "PATCH", "DELETE"}
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_PROBES = {"/livez", "/readyz"}  # requested every few seconds: their traces would hide the others
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -102,11 +105,21 @@ def _before() -> None:
     # These ids are no secrets. secrets.token_hex makes a system call and gives up the interpreter lock.
     random_hex = f"{random.getrandbits(320):080x}"
     request.environ[_REQUEST_ID_KEY] = g.request_id = _valid_header("HTTP_X_REQUEST_ID", _REQUEST_ID) or random_hex[:32]
-    g.traceparent = _valid_header("HTTP_TRACEPARENT", _TRACEPARENT) or f"00-{random_hex[32:64]}-{random_hex[64:]}-01"
+    given = _valid_header("HTTP_TRACEPARENT", _TRACEPARENT)
+    if tracing.is_on() and request.path not in _PROBES:
+        # The route, not the path: that may contain a secret token.
+        name = f"{request.method} {request.url_rule.rule}" if request.url_rule else request.method
+        g.span = tracing.Span(name, "server", given, {"coursebus.request_id": g.request_id})
+        given = g.span.traceparent
+    g.traceparent = given or f"00-{random_hex[32:64]}-{random_hex[64:]}-01"
     bind_contextvars(request_id=g.request_id, traceparent=g.traceparent)
 
 
-def _teardown(_error: BaseException | None) -> None:
+def _teardown(error: BaseException | None) -> None:
+    if (span := g.pop("span", None)) is not None:
+        if error is not None:
+            span.fail(describe_error(error))
+        span.end()
     clear_contextvars()  # the thread will serve other requests
 
 
@@ -116,6 +129,8 @@ def _valid_header(variable: str, pattern: re.Pattern[str]) -> str | None:
 
 
 def _after(response: Response) -> Response:
+    if "span" in g:
+        g.span.set("http.response.status_code", response.status_code)
     if g.get("replayed"):
         response.headers["Idempotent-Replayed"] = "true"
     return response

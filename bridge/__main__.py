@@ -9,7 +9,7 @@ import sys
 import threading
 
 import settings
-from core import command_line, log
+from core import command_line, log, tracing
 from settings.checks import validate_production_settings
 
 from . import cli, metrics
@@ -66,6 +66,7 @@ def serve() -> int:
     """Run until SIGTERM."""
     validate_production_settings("bridge")
     log.configure("bridge")
+    tracing.configure("bridge")
     bridge = Bridge()
     metrics.serve()
     gc.freeze()  # what exists now lives as long as the process

@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 import settings
 
 from .database_connection import DeferringConnection
+from .statement_spans import trace_statements
 
 LOCK_TIMEOUT_SECONDS = 5
 # A server that does not answer, such as a primary whose host is lost, is given up after about twenty seconds. With the
@@ -122,6 +123,7 @@ def connect(url: str, *, role: str) -> Engine:
     )
     require_role(connections, role)
     _ping_idle_connections(connections)
+    trace_statements(connections)
     return connections
 
 

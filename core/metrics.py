@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from core import tracing
 from core.errors import DomainError
 
 _FROM_1_MS_TO_30_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -67,7 +68,8 @@ def observe_external_call(service: str, call: str) -> Iterator[None]:
     started = time.perf_counter()
     outcome = "crashed"
     try:
-        yield
+        with tracing.span(f"{service} {call}", "client", attributes={"peer.service": service}):
+            yield
         outcome = "ok"
     except DomainError as error:
         outcome = error.code

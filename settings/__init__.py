@@ -33,6 +33,13 @@ FAULT_INJECTION = read.text(
     "FAULT_INJECTION", ""
 )  # for tests: the crash point at which a process is killed, see core/fault_injection.py
 LOG_LEVEL = read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error"))  # of Coursebus's own log lines
+# OpenTelemetry: the collector to which processes send spans by OTLP over HTTP, such as http://collector:4318; "": none.
+# Needs requirements-tracing.txt (docs/guides/traces.md).
+OTEL_EXPORTER_OTLP_ENDPOINT = read.text("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+OTEL_EXPORTER_OTLP_HEADERS = read.secret("OTEL_EXPORTER_OTLP_HEADERS", "")  # key=value, comma separated, for its login
+TRACES_SAMPLED_PERCENT = read.number("TRACES_SAMPLED_PERCENT", 100)  # of the requests without a traceparent
+if not 0 <= TRACES_SAMPLED_PERCENT <= 100:  # noqa: PLR2004
+    read.errors.append("TRACES_SAMPLED_PERCENT must be between 0 and 100")
 LOG_READS = read.switch("LOG_READS", default=False)  # also log every GET
 METRICS_HOST = read.text("METRICS_HOST", "127.0.0.1")  # in a container 0.0.0.0, on a private network
 METRICS_PORT = read.number("METRICS_PORT", 0)  # of each process's Prometheus endpoint; 0: none

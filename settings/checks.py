@@ -11,7 +11,7 @@ from settings import read
 
 # The settings that each process uses besides those of _EVERY_PROCESS. Only these are checked when it starts, so that
 # no process has to be given a secret of another. ops/compose.yml gives each container the secrets of its row.
-_EVERY_PROCESS = {"ENVIRONMENT", "FAULT_INJECTION", "TEST_CLOCK_URL"}
+_EVERY_PROCESS = {"ENVIRONMENT", "FAULT_INJECTION", "TEST_CLOCK_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 _SIGN_IN = {"AUTH0_DOMAIN", "OIDC_ISSUER", "OIDC_JWKS_URL"}
 _HTTP = {"REDIS_URL", "CACHE_URL", "PUBLIC_URL", "STREAM_URL", "CORS_ORIGINS", "RATE_LIMITS", *_SIGN_IN}
 _WORKER = {"REDIS_URL", "DATABASE_URL", "CACHE_URL"}
@@ -176,6 +176,9 @@ def _server_checks() -> _Checks:
             prefix = f"{service.upper()}_" if read.is_set(_own_database(service)) else ""
             is_pooler = settings.direct_database_url(service) == settings.database_url(service)
             yield is_pooler, f"{prefix}DIRECT_DATABASE_URL must name the server behind the pooler"
+    is_open = urlsplit(settings.OTEL_EXPORTER_OTLP_ENDPOINT).scheme not in {"", "https"}
+    reason = "OTEL_EXPORTER_OTLP_ENDPOINT uses no TLS: ALLOW_PLAINTEXT_SERVERS=on allows it in production"
+    yield is_strict and is_open, reason
     yield not read.is_set("SMTP_URL"), _SERVER_MISSING.format("SMTP_URL")
     smtp = urlsplit(settings.SMTP_URL)
     if smtp.scheme == "smtp+insecure":

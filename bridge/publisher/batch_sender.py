@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from sqlalchemy import Row
 
 from bridge import kafka
+from core import tracing
 from core.fault_injection import crash_point
 
 from .outbox_rows import headers_of, key_of
@@ -111,18 +112,24 @@ class BatchSender:
 
     def _produce(self, row: Row[Any], reports: DeliveryReports) -> KafkaError | None:
         """Produce one event; return the error if it is permanent, else None. Raises KafkaException for other errors."""
+        topic, span = kafka.topic_of(row.aggregatetype), None
+        if row.traceparent and tracing.is_on():
+            attributes = {"messaging.system": "kafka", "coursebus.event_id": row.id, "coursebus.event_type": row.type}
+            span = tracing.Span(f"publish {topic}", "producer", row.traceparent, attributes)
 
         def report(error: KafkaError | None, message: Message) -> None:
+            if span:
+                _end(span, error)
             # An acknowledgement without an offset does not count.
             reports[row.seq] = error or (None if message.offset() is not None else _NO_REPORT)
 
         reports.pop(row.seq, None)
         try:
             self._producer.produce(
-                kafka.topic_of(row.aggregatetype),
+                topic,
                 key=row.aggregateid,
                 value=row.payload,
-                headers=[*headers_of(row)],
+                headers=[*headers_of(row, span.traceparent if span else None)],
                 on_delivery=report,
             )
         except KafkaException as exception:
@@ -140,6 +147,12 @@ class BatchSender:
 
 
 _NO_REPORT = KafkaError(KafkaError._MSG_TIMED_OUT)  # noqa: SLF001 has no public name
+
+
+def _end(span: tracing.Span, error: KafkaError | None) -> None:
+    if error:
+        span.fail(error.name())
+    span.end()
 
 
 def _reason(error: KafkaError) -> str:

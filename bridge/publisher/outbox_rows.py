@@ -30,8 +30,8 @@ def key_of(row: Row[Any]) -> tuple[str, str]:
     return row.aggregatetype, row.aggregateid
 
 
-def headers_of(row: Row[Any]) -> list[tuple[str, str]]:
-    """Return the headers of CloudEvents 1.0, Kafka binary mode."""
+def headers_of(row: Row[Any], traceparent: str | None = None) -> list[tuple[str, str]]:
+    """Return the headers of CloudEvents 1.0, Kafka binary mode; ``traceparent`` takes the place of the row's own."""
     found = [
         *_headers_of_type(row.aggregatetype, row.type),
         ("ce_id", row.id),
@@ -44,8 +44,8 @@ def headers_of(row: Row[Any]) -> list[tuple[str, str]]:
         found.append(("ce_correlationid", row.request_id))
     if row.causation_id:
         found.append(("ce_causationid", row.causation_id))
-    if row.traceparent:
-        found.append(("traceparent", row.traceparent))
+    if traceparent := traceparent or row.traceparent:
+        found.append(("traceparent", traceparent))
     return found
 
 

@@ -18,6 +18,7 @@ OFFSETS = {
     "push": 35,
     "clock": 40,
     "storage": 45,
+    "collector": 70,
     "cache": 78,
     "queue": 79,
     "prometheus": 90,

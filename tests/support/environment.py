@@ -42,6 +42,11 @@ RUN = f"tests_{uuid4().hex[:8]}"  # prefix of every database of this run
 
 PORT_BASE = int(PLATFORM_ENVIRON.get("PORT_BASE") or free_base())
 PLATFORM_ENVIRON.setdefault("TEST_CLOCK_URL", f"http://127.0.0.1:{PORT_BASE + OFFSETS['clock']}")
+# Only requests that a test marks as sampled are traced; the collector runs only in that test.
+COLLECTOR_PORT = PORT_BASE + OFFSETS["collector"]
+PLATFORM_ENVIRON.setdefault("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{COLLECTOR_PORT}")
+PLATFORM_ENVIRON.setdefault("TRACES_SAMPLED_PERCENT", "0")
+PLATFORM_ENVIRON.setdefault("OTEL_BSP_SCHEDULE_DELAY", "1000")  # milliseconds; the default is 5000
 STATE_DIR = Path(tempfile.mkdtemp(prefix="coursebus-tests-"))
 STATE_DIR.chmod(0o711)  # PostgreSQL does not run as root and must be able to traverse it
 atexit.register(shutil.rmtree, STATE_DIR, ignore_errors=True)

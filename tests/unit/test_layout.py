@@ -273,8 +273,9 @@ def test_columns_with_personal_data_are_private():
 
 def test_local_requirements_contain_the_locked_ones():
     """``make install`` reads requirements-local.txt only; a package that is missing there is missing in CI."""
-    locked, local = (
+    locked, tracing, local = (
         set(re.findall(r"^([\w.-]+==\S+)", (ROOT / name).read_text(), re.MULTILINE))
-        for name in ("requirements.txt", "requirements-local.txt")
+        for name in ("requirements.txt", "requirements-tracing.txt", "requirements-local.txt")
     )
-    assert locked - local == set()
+    assert locked - tracing == set()
+    assert tracing - local == set()

@@ -259,6 +259,15 @@ def test_invalid_and_unsafe_values_are_reported_together():
     assert [line.split()[0] for line in lines] == ["PORT_BASE", "LOG_LEVEL", "RATE_LIMITS"]
 
 
+def test_collector_without_tls_is_refused_in_production():
+    collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "TRACES_SAMPLED_PERCENT": "200"}
+
+    lines = check_settings(PRODUCTION | STRIPE | collector)
+
+    assert [line.split()[0] for line in lines] == ["TRACES_SAMPLED_PERCENT", "OTEL_EXPORTER_OTLP_ENDPOINT"]
+    assert check_settings(PRODUCTION | STRIPE | {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:4318"}) == []
+
+
 def test_every_secret_can_be_read_from_a_file(tmp_path):
     (tmp_path / "key").write_text(f"{LONG}\n")
     (tmp_path / "database").write_text(SERVERS["DATABASE_URL"])

@@ -7,7 +7,7 @@ transaction and the reply of a single event.
 
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -29,7 +29,7 @@ from settings import SERVICES
 
 from .execution import TaskExecution, failure, flush, run_after_commit, success
 from .metrics import observe_ended
-from .tasks import TASKS, BatchHandler, execute_message, ids_of, reject_envelope
+from .tasks import TASKS, BatchHandler, execute_message, ids_of, reject_envelope, span_of
 
 log = get_logger(__name__)
 
@@ -131,7 +131,10 @@ def _execute(group: list[EventExecution], session: Session, claimed: Collection[
     for execution in group:
         crash_point("started", execution.task)
     if unhandled:
-        with bind_context(**unhandled[0].ids):
+        with ExitStack() as contexts:
+            for execution in reversed(unhandled):  # the ids that are bound are those of the first
+                contexts.enter_context(bind_context(**execution.ids))
+                contexts.enter_context(span_of(execution))
             _call_handler(unhandled)
             flush(session)
     # The next handler reads its rows again, as it would in a transaction of its own.

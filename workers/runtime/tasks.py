@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 import models.commands  # noqa: F401 registers the commands of all tasks
 from celery_app import celery_app
+from core import tracing
 from core.bus.staff_actions import uuid_fields
 from core.commands import Command, ServiceCommand
 from core.fault_injection import crash_point
@@ -216,7 +217,7 @@ def register(name: str, definition: TaskDefinition) -> None:
 
 def execute_message(definition: TaskDefinition, execution: TaskExecution, message: dict[str, Any]) -> None:
     """Execute one message and reply to its caller. An unexpected error is logged here once and not raised."""
-    with context_of(execution), observe_execution(execution):
+    with context_of(execution), span_of(execution) as span, observe_execution(execution):
         crash_point("started", execution.task)
         try:
             execution.response = definition.execute(execution, message)
@@ -228,12 +229,20 @@ def execute_message(definition: TaskDefinition, execution: TaskExecution, messag
         except Exception as error:  # noqa: BLE001 it is logged, and the caller needs a reply
             execution.response = _crash_response(error)
             execution.discard_hooks()
+            span.fail(describe_error(error))
         run_after_commit(execution)
 
 
 def context_of(execution: TaskExecution) -> AbstractContextManager[None]:
     """Add the ids of ``execution`` to the log lines, and to the headers of the events recorded, within the block."""
     return bind_context(**ids_of(execution))
+
+
+def span_of(execution: TaskExecution) -> "tracing.Span | tracing.NoSpan":
+    """Return the span of ``execution``; a task that no request or event has started begins a trace."""
+    envelope = execution.envelope
+    attributes = {"coursebus.task_id": execution.task_id, "coursebus.event_id": envelope.event_id}
+    return tracing.span(execution.task, "consumer", parent=envelope.traceparent, attributes=attributes)
 
 
 def ids_of(execution: TaskExecution) -> dict[str, Any]:
