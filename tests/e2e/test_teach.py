@@ -156,3 +156,34 @@ def test_instructors_day(author: Visitor, stack: Platform, browser: Browser):  #
 
     learn(stack, browser, title.lower().replace(" ", "-"))
     follow(author, course_id)
+
+
+def test_pages_for_authors_work_without_javascript_on_a_phone(stack: Platform, browser: Browser):  # noqa: F811 the fixture
+    phone = browser.new_context(
+        viewport={"width": 390, "height": 800}, java_script_enabled=False, color_scheme="dark", locale="ru-RU"
+    )
+    with phone:
+        phone.set_default_timeout(15_000)
+        author = Visitor(stack, phone)
+        page = author.open("/sign-in?next=/teach/new")
+        author.sign_in("instructor@demo.test")
+        page.get_by_label("Название").fill(f"Узлы {uuid4().hex[:6]}")
+        page.get_by_label("Категория").fill("science")
+        page.get_by_role("button", name="Создать курс").click()
+        page.get_by_label("Новый раздел").fill("Морские узлы")
+        page.get_by_role("button", name="Добавить раздел").click()
+        author.check("phone-teach-outline", is_new=False)
+        page.get_by_role("link", name="Описание").click()
+        page.get_by_label("Картинка: JPEG").set_input_files(
+            {"name": "cover.png", "mimeType": "image/png", "buffer": picture()}
+        )
+        page.get_by_role("button", name="Сохранить обложку").click()
+        expect(page.get_by_text("Обложка сохранена.")).to_be_visible()
+        page.get_by_label("Цена").fill("много")
+        page.get_by_role("button", name="Сохранить", exact=True).first.click()
+        expect(page.get_by_text("Число, например 49.00").first).to_be_visible()
+        author.problems.clear()  # Chromium reports the status 422
+        author.check("phone-teach-details", is_new=False)
+        page.get_by_role("link", name="Публикация").click()
+        expect(page.get_by_text("ещё нет уроков")).to_be_visible()
+        author.check("phone-teach-publish", is_new=False)

@@ -18,9 +18,9 @@ P = ParamSpec("P")
 blueprint = Blueprint("teach", __name__, url_prefix="/teach")
 
 PERMISSION = "courses:write"
-UPLOAD_BYTES_MAX = 25 * 1024 * 1024  # through the pages; the script sends larger files to the store itself
-_FORM_BYTES_MAX = 3 * 1024 * 1024  # the longest text of a lesson, with six bytes for each character that is not ASCII
-_UPLOADS = {"teach.change_cover", "teach.add_lesson_file", "teach.set_video", "teach.new_lesson", "teach.import_course"}
+_FORM_BYTES_MAX = (
+    1024 * 1024
+)  # no server process takes a longer body; the script sends larger files to the store itself
 TABS = (
     ("teach.details", mark("Description")),
     ("teach.outline", mark("Outline")),
@@ -35,12 +35,11 @@ TABS = (
 
 
 @blueprint.url_value_preprocessor
-def _allow_long_forms(endpoint: str | None, _values: dict[str, Any] | None) -> None:
+def _allow_long_forms(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
     """Raise the limit for people who are signed in, before the form token is read from the form."""
     if not is_signed_in():
         return
-    request.max_content_length = UPLOAD_BYTES_MAX + _FORM_BYTES_MAX if endpoint in _UPLOADS else _FORM_BYTES_MAX
-    request.max_form_memory_size = _FORM_BYTES_MAX
+    request.max_content_length = request.max_form_memory_size = _FORM_BYTES_MAX
 
 
 @blueprint.context_processor
