@@ -170,7 +170,9 @@ def ledger_account(name: str) -> str:
 
 
 def access_reason(reason: models.AccessReason) -> str:
-    """Return why a person has access to a course, or has none."""
+    """Return why a person has access to a course, or has none; in English if the API has a new reason."""
+    if reason.kind not in SOURCES or reason.state not in REASONS:
+        return reason.detail
     explained = f"{_(SOURCES[reason.kind])}: {_(REASONS[reason.state])}"
     if reason.problem:
         explained += " " + _("The provider says: %(problem)s.") % {"problem": reason.problem}
