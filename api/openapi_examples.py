@@ -57,6 +57,11 @@ BODIES: dict[str, Any] = {
     "AccessChange": {"course_id": _PAID_COURSE},
     "Answers": {"answers": {"q1": ["b"]}},
     "PreviewAttemptFields": {"seed": 7, "answers": {"q1": ["b"]}},
+    "ScheduleFields": {
+        "shift_days": -7,
+        "lessons": [{"lesson_id": _LESSON, "opens_at": "2026-12-01T09:00:00Z"}],
+        "reason": "Exam period",
+    },
     "ExtraAttemptsFields": {"user_id": "7f1c2a4e-5b7d-4c0a-9d55-0a3a4a7c1b11", "attempts": 1},
     "Outline": {"sections": [{"id": _SECTION, "lessons": [_LESSON]}]},
     "SectionFields": {"title": "For a stormy day"},

@@ -80,6 +80,7 @@ KIND_BY_EVENT: dict[type[events.Event], str] = {
     events.SubscriptionExpired: "subscription_expired",
     events.SubscriptionRestored: "subscription_restored",
     events.LessonCompleted: "lesson_completed",
+    events.LessonUnlocked: "lesson_unlocked",
     events.CourseCompleted: "course_completed",
     events.CertificateIssued: "certificate",
     events.CertificateRevoked: "certificate_revoked",

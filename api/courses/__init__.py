@@ -13,6 +13,7 @@ from . import (
     previews,
     quizzes,
     reviews,
+    schedules,
     versions,
 )
 from .blueprint import blp
@@ -31,5 +32,6 @@ __all__ = [
     "previews",
     "quizzes",
     "reviews",
+    "schedules",
     "versions",
 ]  # importing them registers their routes on blp

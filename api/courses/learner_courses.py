@@ -43,6 +43,14 @@ class LearnerCertificateSchema(Schema):
     issued_at = Timestamp()
 
 
+class LearnerScheduleSchema(Schema):
+    """Why lessons open for this learner at other times than for others."""
+
+    shift_days = ma.fields.Int(metadata={"description": "By how many days lessons open later; negative: earlier."})
+    reason = ma.fields.Str()
+    changed_at = Timestamp()
+
+
 class LearnerLessonSchema(OutlineLessonSchema):
     """A lesson of the learner's version, with the learner's state in it."""
 
@@ -113,6 +121,9 @@ class LearnerCourseSchema(Schema):
     access = ma.fields.Nested(LearnerAccessSchema)
     progress = ma.fields.Nested(CourseProgressSchema)
     certificate = ma.fields.Nested(LearnerCertificateSchema, allow_none=True)
+    schedule = ma.fields.Nested(
+        LearnerScheduleSchema, allow_none=True, metadata={"description": "Null: that of the course."}
+    )
     sections = ma.fields.List(ma.fields.Nested(LearnerSectionSchema))
 
 
@@ -163,6 +174,7 @@ class LearnerCourse(MethodView):
             **course,
             "progress": progress["progress"],
             "certificate": progress["certificate"],
+            "schedule": progress.get("schedule"),  # workers of an earlier version do not send it
             "sections": [
                 {**section, "lessons": [_lesson(each, course["scores"], progress) for each in section["lessons"]]}
                 for section in course["sections"]

@@ -45,6 +45,21 @@ class CertificateDesign(msgspec.Struct, kw_only=True):
     revoke_on_refund: bool | None = None
 
 
+class ScheduledLesson(msgspec.Struct, kw_only=True):
+    """When a lesson opens for one learner."""
+
+    lesson_id: UUID
+    opens_at: datetime
+
+
+class ScheduleFields(msgspec.Struct, kw_only=True):
+    """What one learner's schedule has beside that of the course."""
+
+    shift_days: int
+    lessons: list[ScheduledLesson]
+    reason: str
+
+
 class CompleteLesson(Command, service="progress"):
     """Mark a lesson complete."""
 
@@ -61,6 +76,30 @@ class MovePosition(Command, service="progress"):
     lesson_id: UUID
     position_seconds: int
     from_seconds: int | None = None  # where the part began that was watched up to ``position_seconds``
+
+
+class RemoveSchedule(Command, service="progress"):
+    """Let a learner's lessons open by the schedule of the course again."""
+
+    user_id: UUID
+    course_id: UUID
+    expected_version: int
+
+
+class ReplaceSchedule(Command, service="progress"):
+    """Open lessons for one learner at other times than those of the course."""
+
+    user_id: UUID
+    course_id: UUID
+    expected_version: int
+    schedule: ScheduleFields
+
+
+class ShowSchedule(Command, service="progress"):
+    """Return what a learner's schedule has beside that of the course."""
+
+    user_id: UUID
+    course_id: UUID
 
 
 class StartEnrolledCourse(Command, service="progress"):

@@ -54,6 +54,7 @@ def preview_course(course: Course, *, at: datetime) -> dict[str, Any]:
             "version": 0,
         },
         "certificate": None,
+        "schedule": None,
         "sections": [
             {**section, "lessons": [{**lesson, **_NOT_STARTED} for lesson in section["lessons"]]}
             for section in sections

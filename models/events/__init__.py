@@ -62,6 +62,7 @@ from .progress import (
     CourseVersionChanged,
     LessonCompleted,
     LessonReopened,
+    LessonUnlocked,
 )
 from .users import Account, Person, UserCreated, UserDeleted, UserExportRequested, UserUpdated
 
@@ -93,6 +94,7 @@ __all__ = [
     "EventPayload",
     "LessonCompleted",
     "LessonReopened",
+    "LessonUnlocked",
     "NotificationFailed",
     "NotificationSent",
     "OrderCanceled",

@@ -56,6 +56,20 @@ class LessonReopened(Event, topic="progress", retained_forever=True):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LessonUnlocked(Event, topic="progress"):
+    """A lesson opened for a learner by its time, or because staff or an instructor opened it. Once for each lesson."""
+
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    lesson_id: UUID
+    lesson_title: str
+    opened_at: AwareDatetime  # by the schedule; published some seconds later, after an outage more
+    unlocked_at: AwareDatetime  # when this was published
+    available: bool  # False: another lesson or course must be completed first
+
+
+@dataclass(frozen=True, kw_only=True)
 class CourseCompleted(Event, topic="progress", retained_forever=True):
     """A learner completed all lessons of a course for the first time."""
 

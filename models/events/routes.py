@@ -43,6 +43,7 @@ _HANDLERS_BY_EVENT = {
     "SUBSCRIPTION_RESTORED": ["courses.restore_subscription_access", "notifications.send_subscription_restored"],
     "LESSON_COMPLETED": ["courses.update_progress_on_completion", "notifications.send_lesson_completed"],
     "LESSON_REOPENED": ["courses.update_progress_on_reopen"],
+    "LESSON_UNLOCKED": ["notifications.send_lesson_unlocked"],
     "COURSE_VERSION_CHANGED": ["courses.change_enrolled_version_by_event"],
     "COURSE_COMPLETED": ["notifications.send_course_completed"],
     "COURSE_ANNOUNCED": ["notifications.send_announcement"],

@@ -26,10 +26,11 @@ from models.events import Event, LessonReopened
 
 from . import learner_events
 from .completed_lessons import CompletedLesson
-from .outline import REMEMBERED, Outline, opens_at
+from .outline import REMEMBERED, Outline
 from .playback_positions import PlaybackPosition
 from .prerequisites import MISSING_PREREQUISITE
 from .reopened_lessons import ReopenedLesson
+from .schedules import HasSchedule, UnlockedLesson
 from .waiting_events import WaitingEvent
 
 _VIEWED_SHARE = 0.95  # the end credits need not be watched
@@ -37,7 +38,7 @@ _REPORT_SECONDS = 30  # a player reports its position at least this often
 _CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 
 
-class CourseProgress(Aggregate, Base):
+class CourseProgress(HasSchedule, Aggregate, Base):
     """A learner's progress in a course. Counts are stored, so that a read needs one row."""
 
     __tablename__ = "course_progress"
@@ -78,7 +79,7 @@ class CourseProgress(Aggregate, Base):
     @classmethod
     def start(cls, *, user_id: UUID, outline: Outline, at: datetime) -> Self:
         """Create the progress of a learner who starts a course on the given outline."""
-        return cls(
+        started = cls(
             user_id=user_id,
             course_id=outline.course_id,
             course_version=outline.course_version,
@@ -90,6 +91,8 @@ class CourseProgress(Aggregate, Base):
             next_lesson_id=outline.next_after(()),
             started_at=at,
         )
+        started.plan_unlocks(after=at)
+        return started
 
     @classmethod
     def get(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
@@ -191,7 +194,7 @@ class CourseProgress(Aggregate, Base):
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> int:
         """Delete the progress of a learner; return the number of rows."""
-        rows = sum(each.erase(session, user_id) for each in (CompletedLesson, ReopenedLesson, WaitingEvent))
+        rows = sum(each.erase(session, user_id) for each in _LESSON_TABLES)
         return rows + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)).all())
 
     def accept_version(self, enrollment_version: int | None) -> bool:
@@ -306,6 +309,7 @@ class CourseProgress(Aggregate, Base):
         self.next_lesson_id = outline.next_after(completed)
         if self.last_lesson_id and not outline.has_lesson(self.last_lesson_id):
             self.last_lesson_id = None
+        self.plan_unlocks(after=at)
         events: list[Event] = [learner_events.course_version_changed(self, at)]
         if self.lessons_completed == self.lessons_total and not self.completed_at:
             events += self._finish(at)
@@ -363,7 +367,7 @@ class CourseProgress(Aggregate, Base):
     def require_scheduled_lesson(self, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
         """Return a lesson whose opening time was before ``at``, locked or not. Raises NotFound, LessonNotOpen."""
         lesson = self.outline.lesson(lesson_id)
-        opens = opens_at(lesson, started_at=self.started_at)
+        opens = self.own_schedule.opens_at(lesson, started_at=self.started_at)
         if at < opens:
             raise LessonNotOpen(opens.isoformat())
         return lesson
@@ -407,6 +411,7 @@ _FOR_UPDATE = (
     .execution_options(populate_existing=True)
 )
 
+_LESSON_TABLES = (CompletedLesson, ReopenedLesson, WaitingEvent, UnlockedLesson)
 _COLUMNS = [column.key for column in CourseProgress.__table__.columns]
 _OUTLINE_COLUMNS = [column.key for column in Outline.__table__.columns]
 _WRITTEN = (

@@ -12,9 +12,9 @@ from models.errors import NotEnrolled
 
 from .completed_lessons import CompletedLesson
 from .course_progress import CourseProgress
-from .outline import opens_at
 from .playback_positions import PlaybackPosition
 from .prerequisites import MISSING_PREREQUISITE
+from .schedules import Schedule
 
 
 def show_learner_progress(session: Session, user_id: UUID, course_id: UUID, *, at: datetime) -> dict[str, Any]:
@@ -23,8 +23,10 @@ def show_learner_progress(session: Session, user_id: UUID, course_id: UUID, *, a
     if found is None or found[0].closed_at:
         raise NotEnrolled(str(course_id))
     progress, completed, positions, missing = found
+    schedule = progress.own_schedule
     return {
         "course_version": progress.course_version,
+        "schedule": None if schedule.is_empty else schedule.note(),
         "progress": progress.to_response(),
         "certificate": progress.certificate_code
         and {"code": progress.certificate_code, "issued_at": progress.certified_at},
@@ -32,7 +34,7 @@ def show_learner_progress(session: Session, user_id: UUID, course_id: UUID, *, a
             lesson["id"]: {
                 "completed_at": _parse((completed or {}).get(lesson["id"])),
                 **_position(positions, lesson["id"]),
-                **_lock(progress, lesson, missing=missing, completed=completed or {}, at=at),
+                **_lock(progress, schedule, lesson, missing=missing, completed=completed or {}, at=at),
             }
             for lesson in progress.outline.lessons
         },
@@ -40,10 +42,16 @@ def show_learner_progress(session: Session, user_id: UUID, course_id: UUID, *, a
 
 
 def _lock(
-    progress: CourseProgress, lesson: dict[str, Any], *, missing: UUID | None, completed: dict[str, str], at: datetime
+    progress: CourseProgress,
+    schedule: Schedule,
+    lesson: dict[str, Any],
+    *,
+    missing: UUID | None,
+    completed: dict[str, str],
+    at: datetime,
 ) -> dict[str, Any]:
     """Return whether a lesson is locked, why, and what to complete first: the rules of ``require_open_lesson``."""
-    opens = opens_at(lesson, started_at=progress.started_at)
+    opens = schedule.opens_at(lesson, started_at=progress.started_at)
     reason, first = None, None
     if missing:
         reason, first = "prerequisite", missing

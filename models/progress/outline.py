@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
@@ -125,13 +124,6 @@ class RememberedOutlines:
 
 
 REMEMBERED = RememberedOutlines(lessons=10_000)  # some 8 MiB
-
-
-def opens_at(lesson: dict[str, Any], *, started_at: datetime) -> datetime:
-    """Return when a lesson opens for a learner who started the course at ``started_at``."""
-    if moment := lesson.get("opens_at"):
-        return datetime.fromisoformat(moment)
-    return started_at + timedelta(days=lesson.get("opens_after_days") or 0)
 
 
 def _lesson_fields(lesson: PublishedLesson) -> dict[str, Any]:

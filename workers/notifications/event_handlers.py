@@ -3,7 +3,7 @@
 models/events/routes.py names the handlers; the inbox stores their names.
 """
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 from sqlalchemy.orm import Session
@@ -20,6 +20,7 @@ from models.events import (
     DisputeOpened,
     EnrollmentCreated,
     LessonCompleted,
+    LessonUnlocked,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -56,6 +57,7 @@ UserEvent = (
     | SubscriptionExpired
     | SubscriptionRestored
     | LessonCompleted
+    | LessonUnlocked
     | CourseCompleted
     | CertificateIssued
     | CertificateRevoked
@@ -198,6 +200,17 @@ def send_lesson_completed(session: Session, dispatcher: NotificationDispatcher, 
         (_notification(event, each.event_id, each.cause), contacts[event.user_id]) for each, event in completed
     ]
     dispatcher.send_all(session, notifications, RULES[LessonCompleted].channels)
+
+
+@task
+def send_lesson_unlocked(session: Session, dispatcher: NotificationDispatcher, *, event: LessonUnlocked) -> None:
+    """Notify a learner of lessons that have opened: once for each course and day (UTC), however many open.
+
+    A lesson that another one still locks is not notified. Raises ProjectionNotReady.
+    """
+    if event.available:
+        of_the_day = uuid5(event.course_id, f"unlocked:{event.user_id}:{event.unlocked_at.date()}")
+        _notify(session, dispatcher, event, of_the_day)
 
 
 @task

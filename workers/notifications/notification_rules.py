@@ -13,6 +13,7 @@ from models.events import (
     EnrollmentCreated,
     Event,
     LessonCompleted,
+    LessonUnlocked,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -58,6 +59,8 @@ RULES: dict[type[Event], NotificationRule] = {
     SubscriptionRestored: NotificationRule(category="receipts", template="subscription_restored", mandatory=True),
     # In the inbox only: a player that was offline reports many completions at once.
     LessonCompleted: NotificationRule(category="progress", template="lesson_completed", channels=(IN_APP,)),
+    # In the inbox only, one for each course and day: send_lesson_unlocked.
+    LessonUnlocked: NotificationRule(category="courses", template="lesson_unlocked", channels=(IN_APP,)),
     # Both events occur at the same moment. One is pushed and the other is mailed, so the user gets one of each.
     CourseCompleted: NotificationRule(category="progress", template="course_completed", channels=(IN_APP, PUSH)),
     CourseAnnounced: NotificationRule(category="announcements", template="announcement"),

@@ -8,6 +8,7 @@ from . import (
     outline_projection,
     personal_data,
     queries,
+    schedules,
     version_moves,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "outline_projection",
     "personal_data",
     "queries",
+    "schedules",
     "version_moves",
 ]  # importing them registers their tasks

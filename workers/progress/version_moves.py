@@ -4,12 +4,10 @@ import time
 from typing import Any
 from uuid import UUID
 
-from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
-from core.cache import invalidation_marker, progress_version_key, put_all
+from core.cache import invalidation_marker, progress_version_key
 from core.db import utc_now
-from core.log import get_logger
 from models.errors import ProjectionNotReady
 from models.progress import CourseProgress, Outline
 from models.progress.version_moves import VersionMove
@@ -18,7 +16,7 @@ from workers import job, task
 from workers.runtime.dependencies import CacheAfterCommit
 from workers.runtime.execution import Transactions
 
-log = get_logger(__name__)
+from .learner_pages import invalidate_pages
 
 PAGE_SIZE = 100  # the rows of a page are locked until its commit, for about 50 ms: completions wait for it
 _RUN_SECONDS = 20.0  # then the next run of the job continues
@@ -34,7 +32,7 @@ def move_learners(transactions: Transactions) -> None:
             if move is None:
                 return
             moved = move.move_page(session, limit=PAGE_SIZE, at=utc_now())
-        _invalidate_pages(moved)
+        invalidate_pages(moved)
 
 
 @task
@@ -53,11 +51,3 @@ def upgrade_course(
         move_locked_learners(session, [progress], outline, at=utc_now())
         cache_after_commit(progress_version_key(user_id), invalidation_marker)
     return progress.to_response()
-
-
-def _invalidate_pages(user_ids: list[UUID]) -> None:
-    try:
-        if user_ids:
-            put_all([(progress_version_key(user_id), invalidation_marker()) for user_id in user_ids])
-    except RedisError as error:
-        log.warning("cache is unavailable", reason=str(error))

@@ -525,6 +525,15 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/orders/{}/invoice", order_id), models.Invoice))
 
+    def get_learner_schedule(self, course_id: Id, user_id: Id) -> models.Schedule:
+        """Retrieve the schedule of a learner.
+
+        For the instructors of the course and, with `courses:admin`, of any course.
+        """
+        return self._send(
+            Request("GET", path("/v1/courses/{}/learners/{}/schedule", course_id, user_id), models.Schedule)
+        )
+
     def get_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
         """Retrieve a lesson.
 
@@ -1577,6 +1586,20 @@ class Operations:
             )
         )
 
+    def remove_learner_schedule(self, course_id: Id, user_id: Id, *, if_match: int | Versioned) -> None:
+        """Remove the schedule of a learner.
+
+        Lessons open by the schedule of the course again.
+        """
+        self._send(
+            Request(
+                "DELETE",
+                path("/v1/courses/{}/learners/{}/schedule", course_id, user_id),
+                None,
+                headers=version_header(if_match),
+            )
+        )
+
     def reopen_lesson(self, course_id: Id, lesson_id: Id) -> models.CourseProgress:
         """Reopen a lesson.
 
@@ -1599,6 +1622,25 @@ class Operations:
                 "PUT",
                 path("/v1/courses/{}/certificate-template", course_id),
                 models.CertificateTemplate,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    def replace_learner_schedule(
+        self, course_id: Id, user_id: Id, body: models.ScheduleFields, *, if_match: int | Versioned
+    ) -> models.Schedule:
+        """Replace the schedule of a learner.
+
+        Opens lessons for one learner at times of their own, or all lessons with a time earlier or later.
+        Takes effect at once and is recorded in the audit; the learner sees the reason. Completed lessons
+        stay completed.
+        """
+        return self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/learners/{}/schedule", course_id, user_id),
+                models.Schedule,
                 body=body,
                 headers=version_header(if_match),
             )
@@ -2714,6 +2756,15 @@ class AsyncOperations:
         """
         return await self._send(Request("GET", path("/v1/orders/{}/invoice", order_id), models.Invoice))
 
+    async def get_learner_schedule(self, course_id: Id, user_id: Id) -> models.Schedule:
+        """Retrieve the schedule of a learner.
+
+        For the instructors of the course and, with `courses:admin`, of any course.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/learners/{}/schedule", course_id, user_id), models.Schedule)
+        )
+
     async def get_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
         """Retrieve a lesson.
 
@@ -3774,6 +3825,20 @@ class AsyncOperations:
             )
         )
 
+    async def remove_learner_schedule(self, course_id: Id, user_id: Id, *, if_match: int | Versioned) -> None:
+        """Remove the schedule of a learner.
+
+        Lessons open by the schedule of the course again.
+        """
+        await self._send(
+            Request(
+                "DELETE",
+                path("/v1/courses/{}/learners/{}/schedule", course_id, user_id),
+                None,
+                headers=version_header(if_match),
+            )
+        )
+
     async def reopen_lesson(self, course_id: Id, lesson_id: Id) -> models.CourseProgress:
         """Reopen a lesson.
 
@@ -3796,6 +3861,25 @@ class AsyncOperations:
                 "PUT",
                 path("/v1/courses/{}/certificate-template", course_id),
                 models.CertificateTemplate,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def replace_learner_schedule(
+        self, course_id: Id, user_id: Id, body: models.ScheduleFields, *, if_match: int | Versioned
+    ) -> models.Schedule:
+        """Replace the schedule of a learner.
+
+        Opens lessons for one learner at times of their own, or all lessons with a time earlier or later.
+        Takes effect at once and is recorded in the audit; the learner sees the reason. Completed lessons
+        stay completed.
+        """
+        return await self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/learners/{}/schedule", course_id, user_id),
+                models.Schedule,
                 body=body,
                 headers=version_header(if_match),
             )

@@ -359,6 +359,12 @@ class LearnerCertificate(Struct, kw_only=True):
     issued_at: str
 
 
+class LearnerSchedule(Struct, kw_only=True):
+    shift_days: int
+    reason: str
+    changed_at: str
+
+
 class PlannedSection(Struct, kw_only=True):
     lessons: list[str]
     id: str | UnsetType = UNSET
@@ -560,6 +566,30 @@ class ReplyFields(Struct, kw_only=True):
 
 class Moderation(Struct, kw_only=True):
     reason: str
+
+
+class ScheduledLesson(Struct, kw_only=True):
+    lesson_id: str
+    opens_at: str
+
+
+class Schedule(Struct, kw_only=True):
+    version: int
+    shift_days: int
+    lessons: list[ScheduledLesson]
+    reason: str | None
+    changed_at: str | None
+
+
+class ScheduledLessonFields(Struct, kw_only=True):
+    lesson_id: str
+    opens_at: str
+
+
+class ScheduleFields(Struct, kw_only=True):
+    reason: str
+    shift_days: int | UnsetType = 0
+    lessons: list[ScheduledLessonFields] | UnsetType = UNSET
 
 
 class CourseVersion(Struct, kw_only=True):
@@ -2135,6 +2165,21 @@ class LessonReopened(Struct, kw_only=True):
     reopened_at: str
 
 
+class LessonUnlocked(Struct, kw_only=True):
+    """
+    A lesson opened for a learner by its time, or because staff or an instructor opened it. Once for each lesson.
+    """
+
+    user_id: str
+    course_id: str
+    course_title: str
+    lesson_id: str
+    lesson_title: str
+    opened_at: str
+    unlocked_at: str
+    available: bool
+
+
 class CourseCompleted(Struct, kw_only=True):
     """
     A learner completed all lessons of a course for the first time.
@@ -2463,6 +2508,21 @@ class LessonCompletedData(Struct, kw_only=True, tag_field="kind", tag="lesson_co
     completed_at: str
 
 
+class LessonUnlockedData(Struct, kw_only=True, tag_field="kind", tag="lesson_unlocked"):
+    """
+    A lesson opened for a learner by its time, or because staff or an instructor opened it. Once for each lesson.
+    """
+
+    event: Literal["LESSON_UNLOCKED"]
+    course_id: str
+    course_title: str
+    lesson_id: str
+    lesson_title: str
+    opened_at: str
+    unlocked_at: str
+    available: bool
+
+
 class CourseCompletedData(Struct, kw_only=True, tag_field="kind", tag="course_completed"):
     """
     A learner completed all lessons of a course for the first time.
@@ -2770,6 +2830,7 @@ class LearnerCourse(Struct, kw_only=True):
     access: LearnerAccess
     progress: CourseProgress
     certificate: LearnerCertificate | None
+    schedule: LearnerSchedule | None
     sections: list[LearnerSection]
 
 
@@ -3185,6 +3246,14 @@ class LessonReopenedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="LE
     data: LessonReopened
 
 
+class LessonUnlockedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="LESSON_UNLOCKED"):
+    """
+    A lesson opened for a learner by its time, or because staff or an instructor opened it. Once for each lesson.
+    """
+
+    data: LessonUnlocked
+
+
 class CourseCompletedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="COURSE_COMPLETED"):
     """
     A learner completed all lessons of a course for the first time.
@@ -3265,6 +3334,7 @@ NotificationData: TypeAlias = (
     | SubscriptionExpiredData
     | SubscriptionRestoredData
     | LessonCompletedData
+    | LessonUnlockedData
     | CourseCompletedData
     | CertificateData
     | CertificateRevokedData
@@ -3378,6 +3448,7 @@ Event: TypeAlias = (
     | CourseVersionChangedEvent
     | LessonCompletedEvent
     | LessonReopenedEvent
+    | LessonUnlockedEvent
     | CourseCompletedEvent
     | CertificateIssuedEvent
     | CertificateRevokedEvent
