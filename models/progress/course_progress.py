@@ -158,8 +158,11 @@ class CourseProgress(HasSchedule, Aggregate, Base):
     def list_page(
         cls, session: Session, user_id: UUID, after: ProgressCursor | None, limit: int
     ) -> tuple[list[Self], ProgressCursor | None]:
-        """Return up to ``limit`` courses of a learner, latest started first, and the next cursor if there are more."""
-        wanted = select(cls).where(cls.user_id == user_id)
+        """Return up to ``limit`` courses of a learner, latest started first, and the next cursor if there are more.
+
+        Without those whose access has ended.
+        """
+        wanted = select(cls).where(cls.user_id == user_id, cls.closed_at.is_(None))
         if after:
             wanted = wanted.where(tuple_(cls.started_at, cls.course_id) < (after.started_at, after.course_id))
         newest_first = wanted.order_by(cls.started_at.desc(), cls.course_id.desc())
@@ -182,6 +185,7 @@ class CourseProgress(HasSchedule, Aggregate, Base):
         return [
             {
                 **progress.to_response(),
+                "closed_at": progress.closed_at,
                 "completed_lessons": [
                     {"lesson_id": each.lesson_id, "completed_at": each.completed_at}
                     for each in completed

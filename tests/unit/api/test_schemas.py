@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import marshmallow as ma
 import pytest
 
-from api.courses.schemas import UnlockSchema
+from api.courses.schemas import Language, UnlockSchema
 from api.courses.versions import PrerequisitesSchema
 from api.payments.coupons import CouponTermsSchema
 from api.progress import OfflineBatchSchema
@@ -109,6 +109,14 @@ def test_repeated_prerequisite_is_rejected():
 def test_non_portable_time_zone_is_rejected(zone: str):
     with pytest.raises(ma.ValidationError):
         ProfileChangesSchema().load({"timezone": zone})
+
+
+@pytest.mark.parametrize("code", ["xx", "zz", "EN", "e", "english", ""])
+def test_language_without_a_name_is_rejected(code: str):
+    assert Language().deserialize("en") == "en"
+    assert Language().deserialize("haw") == "haw"
+    with pytest.raises(ma.ValidationError):
+        Language().deserialize(code)
 
 
 @pytest.mark.parametrize("zone", ["Asia/Calcutta", "US/Pacific", "UTC", "Europe/Kyiv"])
