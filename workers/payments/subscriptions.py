@@ -17,6 +17,7 @@ from core import clock
 from core.bus.outbox import record
 from core.db import utc_now
 from core.log import get_logger
+from core.messaging import task_queue
 from models.commands import ProcessSubscription
 from models.errors import AlreadySubscribed, PaymentInProgress, PaymentMethodMissing, PaymentRefused
 from models.events import Event
@@ -34,7 +35,7 @@ log = get_logger(__name__)
 
 # No buyer waits for a charge, so it may take as long as the provider keeps its idempotency key.
 CHARGE_TTL = timedelta(hours=23)
-BATCH_SIZE = 100
+BATCH_SIZE = 50  # messages in the queue of the service above which no more are added: buyers wait behind them
 # Enough for the longest case: close an open checkout session, then charge the saved payment method.
 MAX_CALLS_PER_STEP = 2
 REASON_SUBSCRIPTION_ENDED = "subscription already ended"  # refund reason, visible to the buyer
@@ -145,8 +146,12 @@ def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUI
 
 @job
 def process_due_subscriptions(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
-    """Enqueue ``process_subscription`` for each subscription whose next step is due."""
-    for subscription_id in Subscriptions(session).due(at=clock.business_now(), limit=BATCH_SIZE):
+    """Enqueue ``process_subscription`` for subscriptions whose next step is due, as many as the queue has places for.
+
+    The job runs often, so that the pace is that of the workers and not that of the job.
+    """
+    limit = max(BATCH_SIZE - task_queue.count_waiting("payments"), 0)
+    for subscription_id in Subscriptions(session).due(at=clock.business_now(), limit=limit):
         enqueue_after_commit(ProcessSubscription(subscription_id=subscription_id))
 
 

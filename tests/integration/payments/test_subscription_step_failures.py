@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 
+from core.messaging import task_queue
 from models.payments.subscriptions import OUTCOME_TIMEOUT, RECHECK_DELAY
 from tests.integration.payments.subscription_steps import subscribe, subscription_events
 from workers.payments import database_metrics
-from workers.payments.subscriptions import process_due_subscriptions, process_subscription
+from workers.payments.subscriptions import BATCH_SIZE, process_due_subscriptions, process_subscription
 
 pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "time")
 
@@ -108,3 +109,12 @@ def test_crashing_step_does_not_delay_later_steps(harness, subscription, make_pl
     processed = run(harness) + run(harness)
 
     assert processed == [failing.id, later_id]
+
+
+def test_due_steps_leave_the_queue_to_buyers(harness, subscription, time, monkeypatch):
+    time.at = subscription.period_end
+    waiting = iter((BATCH_SIZE, BATCH_SIZE + 1, 0))
+    monkeypatch.setattr(task_queue, "count_waiting", lambda _queue: next(waiting))
+
+    assert (run(harness), run(harness)) == ([], [])
+    assert subscription.id in run(harness)
