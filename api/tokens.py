@@ -15,6 +15,7 @@ from joserfc.jwk import RSAKey
 
 import settings
 from core.log import get_logger
+from core.metrics import UNAVAILABLE, observe_external_call
 from core.stream_tickets import TicketHolder
 from core.text import line_or_none
 from models.accounts import NO_TOKEN_YET, ROLES
@@ -218,13 +219,15 @@ class SigningKeys:
             self._fetching.release()
 
     def _fetch(self) -> None:
-        try:
-            self._url = self._url or str(self._get(settings.OIDC_DISCOVERY_URL)["jwks_uri"])
-            self._keys = dict(_signing_keys(self._get(self._url)))
-            self._last_fetch_succeeded = True
-        except (http.RequestException, ValueError, TypeError, KeyError) as error:
-            log.warning("signing keys not fetched", reason=str(error))
-            self._last_fetch_succeeded = False
+        with observe_external_call("issuer", "keys") as call:
+            try:
+                self._url = self._url or str(self._get(settings.OIDC_DISCOVERY_URL)["jwks_uri"])
+                self._keys = dict(_signing_keys(self._get(self._url)))
+                self._last_fetch_succeeded = True
+            except (http.RequestException, ValueError, TypeError, KeyError) as error:
+                log.warning("signing keys not fetched", reason=str(error))
+                self._last_fetch_succeeded = False
+                call.outcome = UNAVAILABLE
         fresh_seconds = self.MAX_AGE_SECONDS if self._last_fetch_succeeded else self.RETRY_SECONDS
         self._fresh_until = time.monotonic() + fresh_seconds
 

@@ -7,12 +7,14 @@ bridge/metrics.py), so that a restart loses nothing. Durations are in seconds. L
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from core import tracing
 from core.errors import DomainError
 
+UNAVAILABLE, REJECTED = "unavailable", "rejected"  # outcomes of external calls: the alerts count the first only
 _FROM_1_MS_TO_30_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 TASK_SECONDS = Histogram(
@@ -33,7 +35,8 @@ AUTH0_WEBHOOK_ENTRIES_SKIPPED = Counter(
 )
 EXTERNAL_CALL_SECONDS = Histogram(
     "coursebus_external_call_seconds",
-    "Calls of external services: payment providers, Auth0, SMTP; ok, the code of an error, or crashed.",
+    "Calls of external services: payment providers, Auth0, the issuer's keys, SMTP, push; ok, rejected, the code of an "
+    "error, or crashed.",
     ["to", "call", "outcome"],
     buckets=_FROM_1_MS_TO_30_S,
 )
@@ -62,15 +65,25 @@ STREAMS_ENDED = Counter(
 )
 
 
+@dataclass
+class ExternalCall:
+    """A call that runs. Set ``outcome`` if the service refused it and no exception says so."""
+
+    outcome: str = "ok"
+
+
 @contextmanager
-def observe_external_call(service: str, call: str) -> Iterator[None]:
-    """Measure a call of the external service ``to``; the outcome is ok, the code of a DomainError, or crashed."""
+def observe_external_call(service: str, call: str) -> Iterator[ExternalCall]:
+    """Measure a call of an external service; the outcome is that of the call, the code of a DomainError, or crashed."""
     started = time.perf_counter()
     outcome = "crashed"
+    running = ExternalCall()
     try:
-        with tracing.span(f"{service} {call}", "client", attributes={"peer.service": service}):
-            yield
-        outcome = "ok"
+        with tracing.span(f"{service} {call}", "client", attributes={"peer.service": service}) as span:
+            yield running
+            if running.outcome == UNAVAILABLE:
+                span.fail(running.outcome)
+        outcome = running.outcome
     except DomainError as error:
         outcome = error.code
         raise

@@ -3,6 +3,7 @@ import sys
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy.orm import Session
 
 import settings
@@ -110,10 +111,13 @@ def test_push_fails_when_last_device_is_unregistered(harness, ann, register_devi
 def test_push_retry_skips_devices_already_reached(harness, ann, register_devices, push_service, clock):
     browser, app = register_devices("web_push", "fcm")
     push_service.faults(error_500=1)
+    failed = {"to": "web_push", "call": "send", "outcome": "unavailable"}
+    before = REGISTRY.get_sample_value("coursebus_external_call_seconds_count", failed) or 0
     delivery_id = queue_push(harness, ann)
     harness.push(delivery_id)
     assert harness.state_of(delivery_id) == ("queued", "not_accepted")
     assert [len(push_service.delivered_messages(device)) for device in (browser, app)] == [0, 1]
+    assert REGISTRY.get_sample_value("coursebus_external_call_seconds_count", failed) == before + 1
 
     clock.advance(backoff(1) * 2)
     harness.push(delivery_id)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from prometheus_client import REGISTRY
 
 import settings
 from models.notifications import DeliveryState
@@ -248,6 +249,9 @@ def test_connection_closed_by_the_server_is_replaced(serve):
 def test_connection_is_not_used_after_a_rejection(serve):
     server = serve("smtp://127.0.0.1:PORT", no_login=True)
     server.responses = ["554 refused"]
+    rejected = {"to": "smtp", "call": "send", "outcome": "rejected"}
+    before = REGISTRY.get_sample_value("coursebus_external_call_seconds_count", rejected) or 0
 
     assert [send(), send()] == [(DeliveryState.FAILED, "smtp_554"), (DeliveryState.SENT, None)]
     assert server.connections == 2
+    assert REGISTRY.get_sample_value("coursebus_external_call_seconds_count", rejected) == before + 1

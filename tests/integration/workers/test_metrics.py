@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from celery_app import celery_app
+from core.metrics import REJECTED, observe_external_call
 from models.errors import LessonLocked, ProviderUnavailable
 from tests.support.databases import Database
 from tests.support.tasks import registered
@@ -80,6 +81,13 @@ def test_provider_calls_are_counted_by_outcome():
 
     for outcome in ("ok", "provider_unavailable"):
         assert count("coursebus_external_call_seconds_count", to="shop", call="fetch", outcome=outcome) == 1
+
+
+def test_refusal_without_an_exception_is_counted_as_its_outcome():
+    with observe_external_call("shop", "refuse") as call:
+        call.outcome = REJECTED
+
+    assert count("coursebus_external_call_seconds_count", to="shop", call="refuse", outcome=REJECTED) == 1
 
 
 @pytest.mark.parametrize(("service", "fact"), DATABASE_METRICS, ids=[each.name for _, each in DATABASE_METRICS])

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc.jwk import ECKey, KeySet, RSAKey
+from prometheus_client import REGISTRY
 
 import settings
 from api import tokens
@@ -281,6 +282,8 @@ def test_known_keys_stay_valid_while_auth0_is_down(tenant: Tenant, monkeypatch):
 
 
 def test_unknown_key_returns_503_while_auth0_is_down(client, tenant: Tenant):
+    failed = {"to": "issuer", "call": "keys", "outcome": "unavailable"}
+    before = REGISTRY.get_sample_value("coursebus_external_call_seconds_count", failed) or 0
     tenant.down = True
     response = client.get("/v1/me", headers={"Authorization": f"Bearer {make_token()}"})
 
@@ -288,6 +291,7 @@ def test_unknown_key_returns_503_while_auth0_is_down(client, tenant: Tenant):
     assert tenant.fetches == 1
     client.get("/v1/me", headers={"Authorization": f"Bearer {make_token()}"})
     assert tenant.fetches == 1, "the key set is not fetched for every request while Auth0 is down"
+    assert REGISTRY.get_sample_value("coursebus_external_call_seconds_count", failed) == before + 1
 
 
 def test_keys_of_other_types_are_ignored(tenant: Tenant):

@@ -109,6 +109,23 @@ def test_process_down_inhibits_only_caused_alerts(down: str, alert: dict[str, st
     assert is_inhibited(alert, by={"alertname": "ProcessDown", "service": down}) is expected
 
 
+@pytest.mark.parametrize(
+    ("source", "alert", "expected"),
+    [
+        ({"alertname": "PostgresqlDown"}, {"alertname": "SchedulerDown"}, True),
+        ({"alertname": "PostgresqlDown"}, {"alertname": "LedgerUnbalanced"}, False),
+        ({"alertname": "ErrorBudgetBurnSlow"}, {"alertname": "ErrorBudgetBurnFast"}, False),
+        ({"alertname": "LatencyBudgetBurnFast"}, {"alertname": "LatencyBudgetBurnSlow"}, True),
+        ({"alertname": "ProviderErrors", "to": "stripe"}, {"alertname": "ProviderSlow", "to": "stripe"}, True),
+        ({"alertname": "ProviderErrors", "to": "stripe"}, {"alertname": "ProviderSlow", "to": "smtp"}, False),
+        ({"alertname": "DiskFull", "instance": "a"}, {"alertname": "DiskFullSoon", "instance": "a"}, True),
+        ({"alertname": "DiskFull", "instance": "a"}, {"alertname": "DiskFullSoon", "instance": "b"}, False),
+    ],
+)
+def test_cause_inhibits_its_consequences(source: dict[str, str], alert: dict[str, str], *, expected: bool):
+    assert is_inhibited(alert, by=source) is expected
+
+
 def test_inhibited_alerts_have_the_compared_label():
     exprs = {alert["alert"]: str(alert) for alert in ALERTS}
     for name in ("ProcessDown", "QueueStalled", "ConsumerLag"):

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import settings
 from core.db import utc_now
+from core.metrics import REJECTED, UNAVAILABLE, observe_external_call
 from models.notifications import Contact, Delivery, DeliveryOutcome, DeliveryState, Device
 from models.notifications.notification_store import NotificationStore
 from models.notifications.preference_store import PreferenceStore
@@ -112,8 +113,14 @@ def _apply_push_results(
 def send(device: Device, message: dict[str, Any]) -> PushResult:
     """Send ``message`` by the push service of ``device``."""
     # Import on first use: a worker that never pushes saves 50 MB of libraries.
-    result: PushResult = import_module(f"{__package__}.{device.kind}").send(device, message)
+    module = import_module(f"{__package__}.{device.kind}")
+    with observe_external_call(device.kind, "send") as call:
+        result: PushResult = module.send(device, message)
+        call.outcome = _CALL_OUTCOMES.get(result, "ok")
     return result
+
+
+_CALL_OUTCOMES = {PushResult.RETRY: UNAVAILABLE, PushResult.REJECTED: REJECTED}  # unregistered devices are expected
 
 
 def build_payload(delivery: Delivery, contact: Contact) -> dict[str, Any]:

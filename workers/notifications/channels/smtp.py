@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import certifi
 
 import settings
-from core.metrics import observe_external_call
+from core.metrics import REJECTED, UNAVAILABLE, observe_external_call
 from workers.runtime.dependencies import dependency
 from workers.runtime.execution import TaskExecution
 
@@ -36,6 +36,7 @@ Mailer = Callable[[Mail], None]
 _SCHEMES = ("smtp", "smtps", "smtp+insecure")
 _TIMEOUT_SECONDS = 10
 _OK = 250
+_PERMANENT = 500  # RFC 5321, 4.2.1: 5yz is a permanent failure
 # Of an open connection. Providers close idle ones long before the five minutes of RFC 5321 (4.5.3.2.7), accept some
 # 50 mails over one, and ask senders not to keep any for long, because they replace their servers.
 IDLE_SECONDS, MAX_MAILS = 4.0, 50
@@ -53,9 +54,24 @@ def mailer(_execution: TaskExecution) -> Iterator[Mailer]:
 
 
 def _send_mail(mail: Mail) -> None:
-    with observe_external_call("smtp", "send"), _session() as smtp:
+    refusal: smtplib.SMTPException | None = None
+    with observe_external_call("smtp", "send") as call:
         options = ["SMTPUTF8", "BODY=8BITMIME"] if mail.needs_utf8 else []
-        smtp.sendmail(mail.sender, [mail.recipient], mail.raw, options)
+        try:
+            with _session() as smtp:
+                smtp.sendmail(mail.sender, [mail.recipient], mail.raw, options)
+        except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError) as error:
+            # A permanent refusal is about this mail, and the server works: ProviderErrors must not fire.
+            refusal, call.outcome = error, REJECTED if _code_of(error) >= _PERMANENT else UNAVAILABLE
+    if refusal:
+        raise refusal
+
+
+def _code_of(error: smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError) -> int:
+    if isinstance(error, smtplib.SMTPDataError):
+        return error.smtp_code
+    [(code, _response)] = error.recipients.values()
+    return int(code)
 
 
 @contextmanager
