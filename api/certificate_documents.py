@@ -1,10 +1,7 @@
 """A certificate as a page and as PDF, in English and Russian."""
 
-import importlib
 import io
 from datetime import datetime
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import segno
@@ -12,13 +9,10 @@ from markupsafe import Markup
 
 import settings
 from core.localization import format_date
-from core.log import get_logger
 
-log = get_logger(__name__)
+from .pdf_documents import compile_pdf
 
 ACCENT_COLOR = "#0b6e5f"  # of a template without one
-_PDF = Path(__file__).with_name("templates") / "certificate.typ"
-_one_at_a_time = Lock()  # a document takes 20 ms of processor time: many at once must not delay other requests
 
 TEXTS = {
     "en": {
@@ -64,10 +58,7 @@ def page_context(certificate: dict[str, Any], language: str) -> dict[str, Any]:
 
 
 def render_pdf(certificate: dict[str, Any], language: str) -> bytes:
-    """Return the certificate as PDF/UA, which screen readers can read.
-
-    If the fonts lack a character, it is an ordinary PDF with a box in its place.
-    """
+    """Return the certificate as PDF."""
     words = TEXTS[language]
     shown = ("holder", "course_title", "code", "issuer", "signatory_name", "signatory_title")
     inputs = {
@@ -80,21 +71,7 @@ def render_pdf(certificate: dict[str, Any], language: str) -> bytes:
         "language": language,
         "qr": _qr_code(certificate["verification_url"]),
     }
-    # Loaded by the first document: most processes never make one, and the library takes 15 MiB.
-    typst = importlib.import_module("typst")
-    with _one_at_a_time:
-        try:
-            return _compile(typst, inputs, pdf_standards=["ua-1"])
-        except typst.TypstError as error:  # PDF/UA refuses characters that the fonts lack, such as 李 or an emoji
-            log.warning("certificate is no PDF/UA", code=certificate["code"], reason=str(error))
-            return _compile(typst, inputs, pdf_standards=[])
-
-
-def _compile(typst: Any, inputs: dict[str, str], *, pdf_standards: list[str]) -> bytes:
-    document: bytes = typst.compile(
-        _PDF.read_bytes(), sys_inputs=inputs, ignore_system_fonts=True, pdf_standards=pdf_standards
-    )
-    return document
+    return compile_pdf("certificate.typ", inputs, number=certificate["code"])
 
 
 def _dates(certificate: dict[str, Any], language: str) -> str:

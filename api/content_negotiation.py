@@ -1,9 +1,9 @@
 """Content negotiation by the Accept header: JSON, an HTML page, a PDF, a CSV table."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
-from flask import Response, jsonify, render_template, request
+from flask import Response, render_template, request
 from werkzeug.exceptions import NotAcceptable
 
 JSON, HTML, PDF, CSV = "application/json", "text/html", "application/pdf", "text/csv"
@@ -30,26 +30,6 @@ def negotiate(*offered: str) -> str:
 def preferred_language(languages: Collection[str]) -> str:
     """Return the language that Accept-Language prefers, otherwise English."""
     return request.accept_languages.best_match(sorted(languages), default="en")
-
-
-def json_or_html(
-    template: str,
-    data: dict[str, Any],
-    *,
-    languages: Collection[str],
-    context: Callable[[dict[str, Any], str], dict[str, Any]],
-) -> Response:
-    """Return ``data`` as JSON, or as a page rendered from ``template`` if Accept prefers HTML.
-
-    The page is in the one of ``languages`` that Accept-Language prefers, otherwise in English. ``context`` returns
-    further variables of the template. Raises NotAcceptable.
-    """
-    if negotiate(JSON, HTML) == HTML:
-        language = preferred_language(languages)
-        response = html_page(template, **data, language=language, **context(data, language))
-    else:
-        response = jsonify(data)
-    return varied(response, languages)
 
 
 def html_page(template: str, **variables: Any) -> Response:

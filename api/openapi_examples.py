@@ -80,6 +80,11 @@ BODIES: dict[str, Any] = {
         "trial_days": 14,
         "course_ids": [COURSE, _PAID_COURSE],
     },
+    "BillingDetailsFields": {
+        "company": "Lee & Sons",
+        "address": "1 Harbour Street\nRotterdam",
+        "tax_id": "NL001234567B01",
+    },
     "PlanChange": {"trial_days": 30},
     "PlanSubscriptionRequest": {"plan_id": "c23e5904-bdfd-5076-8cbc-27281a56b077", "provider": "stripe"},
     "BundleRequest": {

@@ -20,6 +20,7 @@ PERIODS_SECONDS = {
     "payments.expire_orders": 600,
     "payments.fetch_undelivered_events": 3600,
     "payments.forget_customers": 60,
+    "payments.number_invoices": 60,
     "payments.process_due_subscriptions": 10,
     "payments.prune_payments": 3600,
     "payments.reconcile_recent_days": 3600,

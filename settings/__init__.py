@@ -326,6 +326,12 @@ PROVIDER_TIMEOUT_SECONDS = read.number("PROVIDER_TIMEOUT_SECONDS", 10)  # of a c
 # may run anywhere.
 RETURN_URL_ORIGINS = read.list("RETURN_URL_ORIGINS", (WEB_URL or PUBLIC_URL) if PRODUCTION else "*")
 INVOICE_SELLER_NAME = read.text("INVOICE_SELLER_NAME", "Coursebus")  # the seller's name on invoices
+INVOICE_SELLER_ADDRESS = read.text("INVOICE_SELLER_ADDRESS", "")  # the seller's address; lines separated by ";"
+INVOICE_SELLER_TAX_ID = read.text("INVOICE_SELLER_TAX_ID", "")  # such as the number for VAT
+INVOICE_NUMBER_PREFIX = read.text("INVOICE_NUMBER_PREFIX", "")  # before the numbers of invoices and credit notes
+INVOICE_TAX_NAME = read.text("INVOICE_TAX_NAME", "VAT")  # of the tax line
+# The rate of the tax that prices include, in hundredths of a percent: 2000 is 20 %. 0: invoices have no tax line.
+INVOICE_TAX_BASIS_POINTS = read.number("INVOICE_TAX_BASIS_POINTS", 0)
 CHECKOUT_RETURN_URL = read.text("CHECKOUT_RETURN_URL", WEB_URL or PUBLIC_URL)  # for checkouts without a success_url
 
 read.group("Certificates")

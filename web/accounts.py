@@ -33,6 +33,7 @@ def account() -> str:
         "account.html",
         profile=client().get_profile(),
         preferences=client().get_notification_preferences(),
+        billing=client().get_billing_details(),
         categories=CATEGORIES,
         channels=CHANNELS,
         zones=sorted(available_timezones()),
@@ -53,6 +54,17 @@ def profile() -> ResponseReturnValue:
     changed = client().update_profile(changes, if_match=request.form.get("version", 0, int))
     session["name"] = changed.name or changed.email or ""
     flash(_("Your profile was saved."))
+    return redirect(url_for("accounts.account"), 303)
+
+
+@blueprint.post("/account/billing-details")
+@sign_in_required
+def billing_details() -> ResponseReturnValue:
+    """Change what invoices name."""
+    fields = ("name", "company", "address", "tax_id")
+    body = models.BillingDetailsFields(**{name: request.form.get(name, "").strip() or None for name in fields})
+    client().replace_billing_details(body, if_match=request.form.get("version", 0, int))
+    flash(_("Your billing details were saved."))
     return redirect(url_for("accounts.account"), 303)
 
 

@@ -1,11 +1,11 @@
 """Orders, invoices and subscriptions of the person who is signed in."""
 
 from coursebus import errors
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from .api import client
-from .language import _, mark
+from .language import _, current_language, mark
 from .security import sign_in_required
 
 blueprint = Blueprint("orders", __name__)
@@ -57,6 +57,15 @@ def order(order_id: str) -> str:
 def invoice(order_id: str) -> str:
     """Show the invoice of a paid order, to print."""
     return render_template("invoice.html", invoice=client().get_invoice(order_id))
+
+
+@blueprint.get("/orders/<order_id>/invoice.pdf")
+@sign_in_required
+def invoice_document(order_id: str) -> ResponseReturnValue:
+    """Return the invoice of a paid order as PDF, in the language of the pages."""
+    document = client().download_invoice(order_id, language=current_language())
+    headers = {"Content-Disposition": f'attachment; filename="invoice-{order_id}.pdf"'}
+    return Response(document, content_type="application/pdf", headers=headers)
 
 
 @blueprint.post("/orders/<order_id>/cancel")

@@ -162,6 +162,29 @@ class ListLedgerEntries(Command, service="payments"):
     after: UUID | None
 
 
+class BuyerDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a buyer wants on invoices; None: nothing."""
+
+    name: str | None = None
+    company: str | None = None
+    address: str | None = None
+    tax_id: str | None = None
+
+
+class ShowBillingDetails(Command, service="payments"):
+    """Return a buyer's details for invoices."""
+
+    user_id: UUID
+
+
+class ReplaceBillingDetails(Command, service="payments"):
+    """Replace a buyer's details for invoices."""
+
+    user_id: UUID
+    expected_version: int
+    details: BuyerDetails
+
+
 class CancelOrder(Command, service="payments"):
     """Cancel an unpaid order after closing its checkout session."""
 

@@ -1,8 +1,10 @@
 """Payments domain: offers, orders, payment attempts, refunds, disputes, subscriptions, ledger and provider events."""
 
+from .billing_details import BillingDetails
 from .bundles import Bundle
 from .coupons import Coupon, Redemption
 from .disputes import Dispute, DisputeSnapshot
+from .invoices import Invoice
 from .offers import Offer
 from .order_history import OrderHistoryEntry
 from .order_repository import Orders
@@ -21,10 +23,12 @@ from .subscription_repository import Subscriptions
 from .subscriptions import Subscription
 
 __all__ = [
+    "BillingDetails",
     "Bundle",
     "Coupon",
     "Dispute",
     "DisputeSnapshot",
+    "Invoice",
     "Offer",
     "Order",
     "OrderHistoryEntry",

@@ -1,7 +1,11 @@
 """Representations of an order in API responses."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from core.money import format_amount
+
+from .invoices import Invoice
 from .orders import Order, as_rows
 
 
@@ -38,6 +42,42 @@ def free_checkout_response(order: Order) -> dict[str, Any]:
         "currency": order.currency,
         "redirect_url": None,
         "expires_at": None,
+    }
+
+
+def invoice_response(order: Order, invoice: Invoice, credit_notes: Sequence[Invoice]) -> dict[str, Any]:
+    """Return the response of GET /v1/orders/{id}/invoice, with the buyer's ``user_id``."""
+    payment = order.successful_attempt
+    discount_minor = order.redemption.discount_minor if order.redemption else 0
+    line_minor = invoice.amount_minor + discount_minor
+    refunded_minor = payment.refunded_minor if payment else 0
+    line = {
+        "title": order.course_title,
+        "amount_minor": line_minor,
+        "amount": format_amount(line_minor, invoice.currency),
+    }
+    seller, tax = invoice.seller or {}, invoice.tax or {}
+    return {
+        "number": invoice.label,
+        "order_id": order.id,
+        "user_id": order.user_id,
+        "seller": seller.get("name"),
+        "seller_address": seller.get("address"),
+        "seller_tax_id": seller.get("tax_id"),
+        "buyer": invoice.buyer,
+        "issued_at": invoice.issued_at,
+        "paid_at": order.paid_at,
+        "lines": [line],
+        "coupon": order.redemption.code if order.redemption else None,
+        "discount_minor": discount_minor,
+        "discount": format_amount(discount_minor, invoice.currency),
+        "tax_name": tax.get("name"),
+        "tax_basis_points": tax.get("rate_basis_points", 0),
+        **invoice.money(),
+        "refunded_minor": refunded_minor,
+        "refunded": format_amount(refunded_minor, invoice.currency),
+        "credit_notes": [each.to_credit_note() for each in credit_notes],
+        "currency": invoice.currency,
     }
 
 

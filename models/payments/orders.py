@@ -20,6 +20,7 @@ from models.events import (
 )
 
 from .coupons import Redemption
+from .invoices import Invoice
 from .order_history import OrderHistoryEntry
 from .payment_attempts import PaymentAttempt
 from .payment_snapshots import PaymentSnapshot, PaymentTerms
@@ -234,6 +235,19 @@ class Order(Aggregate, Base):
             at=at,
         )
 
+    def add_invoice(self, *, at: datetime) -> None:
+        """Add the invoice of the order, which is numbered later."""
+        session = object_session(self)
+        assert session is not None
+        Invoice.add(
+            session,
+            order_id=self.id,
+            user_id=self.user_id,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            at=at,
+        )
+
     def _apply_snapshot(
         self, attempt: PaymentAttempt, snapshot: PaymentSnapshot, at: datetime, *, pays_order: bool
     ) -> list[Event]:
@@ -261,6 +275,7 @@ class Order(Aggregate, Base):
         if attempt.amount_minor != self.amount_minor:
             self.redemption = None
         self.amount_minor, self.currency = attempt.captured_minor, attempt.money_currency
+        self.add_invoice(at=at)
         paid = PaymentSucceeded(
             order_id=self.id,
             payment_id=attempt.id,

@@ -6,12 +6,13 @@ from typing import Any, Literal, Self
 from uuid import UUID, uuid5
 
 from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column, object_session
 
 from core.db import Base, PrivateText, new_id
 from models.errors import NotFound, OrderNotPaid, PaymentInReview, RefundTooLarge
 from models.events import PaymentRefunded, RefundReversed
 
+from .invoices import Invoice
 from .orders import Order
 from .payment_attempts import PaymentAttempt
 
@@ -339,12 +340,32 @@ class Refund(Base):
             "course_ids": list(order.courses),
         }
         if self.status == "succeeded" != before:
+            self.add_credit_note(order, at=at)
             all_of_it = order.is_fully_reversed and not was_reversed
             kept = all_of_it and self.keeps_access
             return PaymentRefunded(**about, is_full_refund=all_of_it, keeps_access=kept, refunded_at=at)
         if self.status == "failed" and before == "succeeded":
+            session = object_session(order)
+            assert session is not None
+            Invoice.void(session, self.id, at=at)
             return RefundReversed(**about, order_restored=order.grants_access and not had_access, reversed_at=at)
         return None
+
+    def add_credit_note(self, order: Order, *, at: datetime) -> None:
+        """Add the credit note of a refund of the payment that paid the order; other payments have no invoice."""
+        if order.successful_attempt is None or order.successful_attempt.id != self.attempt_id:
+            return
+        session = object_session(order)
+        assert session is not None
+        Invoice.add(
+            session,
+            order_id=order.id,
+            user_id=order.user_id,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            refund_id=self.id,
+            at=at,
+        )
 
     def _apply_snapshot(self, attempt: PaymentAttempt, snapshot: RefundSnapshot, at: datetime) -> None:
         # Set it also on a mismatch: otherwise the next snapshot would not find this row and would create a second one.

@@ -10,7 +10,6 @@ from core.db import utc_now
 from models.errors import PaymentInProgress
 from models.events import EnrollmentCreated
 from models.payments import Order, Orders, Subscriptions, ownership
-from models.payments.invoices import invoice_response
 from models.payments.order_responses import order_response, payment_state
 from workers import job, task
 from workers.runtime.execution import Transactions
@@ -26,12 +25,6 @@ PURCHASES_MAX = 20  # of one course by one user
 def show_order(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
     """Return an order of ``user_id``; of any user if ``user_id`` is None. Raises NotFound."""
     return order_response(Orders(session).get(order_id, user_id=user_id))
-
-
-@task
-def show_invoice(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
-    """Return the invoice of an order of ``user_id`` (None: of any user). Raises NotFound, OrderNotPaid."""
-    return invoice_response(Orders(session).get(order_id, user_id=user_id))
 
 
 @task

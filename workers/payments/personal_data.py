@@ -14,7 +14,9 @@ from core.db import utc_now
 from models.commands import ForgetCustomer
 from models.events import RetainedData, UserDeleted, UserExportRequested
 from models.payments import (
+    BillingDetails,
     Dispute,
+    Invoice,
     Orders,
     PaymentAttempt,
     ProviderErasure,
@@ -52,7 +54,13 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
     ]
     subscriptions = [each.to_response() for each in Subscriptions(session).list_for_user(event.user_id)]
     methods = [each.to_export() for each in SavedMethod.list_for_user(session, event.user_id)]
-    data = {"orders": orders, "subscriptions": subscriptions, "saved_methods": methods}
+    data = {
+        "orders": orders,
+        "subscriptions": subscriptions,
+        "saved_methods": methods,
+        "invoices": [each.to_export() for each in Invoice.list_for_user(session, event.user_id)],
+        "billing_details": BillingDetails.get(session, event.user_id).details,
+    }
     store_export_part(session, "payments", event, data)
 
 
@@ -74,11 +82,14 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
     rows = sum(attempt.clear_personal_data() for attempt in attempts if not attempt.is_live)
     rows += sum(each.clear_personal_data() for order in orders for each in Resolution.list_for_order(session, order.id))
     rows += sum(refund.clear_personal_data() for order in orders for refund in Refund.list_for_order(session, order.id))
+    rows += BillingDetails.delete(session, event.user_id)
     rows += _end_subscriptions(session, event.user_id) + SavedMethod.delete_for_user(session, event.user_id)
     paid = sum(order.paid_at is not None for order in orders)
     kept = []
     if paid:
         kept.append(RetainedData(description=f"{paid} paid orders with their payments", reason=BOOKS))
+    if named := sum(each.buyer is not None for each in Invoice.list_for_user(session, event.user_id)):
+        kept.append(RetainedData(description=f"{named} invoices with the billing details given for them", reason=BOOKS))
     if unpaid := len(orders) - paid:
         kept.append(RetainedData(description=f"{unpaid} orders without a payment", reason=LATE))
     if under_way:

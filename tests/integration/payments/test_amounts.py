@@ -10,7 +10,7 @@ from ops.fakes.calls import ApiError
 from ops.fakes.stripe import amounts as stripe_fake
 from tests.integration.payments.harness import make_coupon, make_offer
 from tests.integration.payments.test_coupons import redemption_count
-from workers.payments.orders import show_invoice
+from workers.payments.invoices import show_invoice
 from workers.payments.reconciliation import reconcile_day
 from workers.payments.stripe_amounts import PRESENTMENT, StripeAmounts, from_stripe, to_stripe
 

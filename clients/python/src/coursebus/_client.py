@@ -53,9 +53,9 @@ class _Base:
         return Request("GET", "/v1/events", events.RawFeedPage, query=query)
 
     @staticmethod
-    def _document_request(code: Id, language: str) -> Request[bytes]:
+    def _document_request(address: str, language: str) -> Request[bytes]:
         headers = {"Accept": "application/pdf", "Accept-Language": language}
-        return Request("GET", path("/v1/certificates/{}", code), bytes, headers=headers)
+        return Request("GET", address, bytes, headers=headers)
 
     @staticmethod
     def _badge_request(code: Id) -> Request[bytes]:
@@ -123,7 +123,11 @@ class Coursebus(_Base, Operations):
 
     def download_certificate(self, code: Id, *, language: str = "en") -> bytes:
         """Return a certificate as PDF, in English or Russian. Raises Conflict if it is revoked."""
-        return self._send(self._document_request(code, language))
+        return self._send(self._document_request(path("/v1/certificates/{}", code), language))
+
+    def download_invoice(self, order_id: Id, *, language: str = "en") -> bytes:
+        """Return the invoice of a paid order as PDF, in English or Russian. Raises Conflict if it is not paid."""
+        return self._send(self._document_request(path("/v1/orders/{}/invoice", order_id), language))
 
     def download_badge(self, code: Id) -> str:
         """Return the Open Badge of a certificate, a signed JWT. Raises Conflict if it is revoked."""
@@ -216,7 +220,11 @@ class AsyncCoursebus(_Base, AsyncOperations):
 
     async def download_certificate(self, code: Id, *, language: str = "en") -> bytes:
         """Return a certificate as PDF, in English or Russian. Raises Conflict if it is revoked."""
-        return await self._send(self._document_request(code, language))
+        return await self._send(self._document_request(path("/v1/certificates/{}", code), language))
+
+    async def download_invoice(self, order_id: Id, *, language: str = "en") -> bytes:
+        """Return the invoice of a paid order as PDF, in English or Russian. Raises Conflict if it is not paid."""
+        return await self._send(self._document_request(path("/v1/orders/{}/invoice", order_id), language))
 
     async def download_badge(self, code: Id) -> str:
         """Return the Open Badge of a certificate, a signed JWT. Raises Conflict if it is revoked."""

@@ -431,6 +431,13 @@ class Operations:
             Request("GET", path("/v1/courses/{}/announcements/{}", course_id, announcement_id), models.Announcement)
         )
 
+    def get_billing_details(self) -> models.BillingDetails:
+        """Retrieve the caller's billing details.
+
+        What invoices name beside the profile's name. Null until they are given.
+        """
+        return self._send(Request("GET", path("/v1/me/billing-details"), models.BillingDetails))
+
     def get_bundle(self, bundle_id: Id) -> models.Bundle:
         """Retrieve a bundle.
 
@@ -520,7 +527,8 @@ class Operations:
     def get_invoice(self, order_id: Id) -> models.Invoice:
         """Retrieve the invoice of an order.
 
-        The order must be paid. Returns JSON, or HTML in English or Russian if `Accept` prefers it. With
+        The order must be paid. Returns JSON, or by `Accept` a page or a PDF in English or Russian, by
+        `Accept-Language`. Seller, tax and the buyer's billing details are those of the day of issue. With
         `payments:read`, any user's order.
         """
         return self._send(Request("GET", path("/v1/orders/{}/invoice", order_id), models.Invoice))
@@ -1609,6 +1617,23 @@ class Operations:
             Request("DELETE", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
         )
 
+    def replace_billing_details(
+        self, body: models.BillingDetailsFields, *, if_match: int | Versioned
+    ) -> models.BillingDetails:
+        """Replace the caller's billing details.
+
+        Invoices that are issued from now on have them, and those of the last 30 days that have none.
+        """
+        return self._send(
+            Request(
+                "PUT",
+                path("/v1/me/billing-details"),
+                models.BillingDetails,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
     def replace_certificate_template(
         self, course_id: Id, body: models.CertificateTemplateFields, *, if_match: int | Versioned
     ) -> models.CertificateTemplate:
@@ -2662,6 +2687,13 @@ class AsyncOperations:
             Request("GET", path("/v1/courses/{}/announcements/{}", course_id, announcement_id), models.Announcement)
         )
 
+    async def get_billing_details(self) -> models.BillingDetails:
+        """Retrieve the caller's billing details.
+
+        What invoices name beside the profile's name. Null until they are given.
+        """
+        return await self._send(Request("GET", path("/v1/me/billing-details"), models.BillingDetails))
+
     async def get_bundle(self, bundle_id: Id) -> models.Bundle:
         """Retrieve a bundle.
 
@@ -2751,7 +2783,8 @@ class AsyncOperations:
     async def get_invoice(self, order_id: Id) -> models.Invoice:
         """Retrieve the invoice of an order.
 
-        The order must be paid. Returns JSON, or HTML in English or Russian if `Accept` prefers it. With
+        The order must be paid. Returns JSON, or by `Accept` a page or a PDF in English or Russian, by
+        `Accept-Language`. Seller, tax and the buyer's billing details are those of the day of issue. With
         `payments:read`, any user's order.
         """
         return await self._send(Request("GET", path("/v1/orders/{}/invoice", order_id), models.Invoice))
@@ -3846,6 +3879,23 @@ class AsyncOperations:
         """
         return await self._send(
             Request("DELETE", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
+        )
+
+    async def replace_billing_details(
+        self, body: models.BillingDetailsFields, *, if_match: int | Versioned
+    ) -> models.BillingDetails:
+        """Replace the caller's billing details.
+
+        Invoices that are issued from now on have them, and those of the last 30 days that have none.
+        """
+        return await self._send(
+            Request(
+                "PUT",
+                path("/v1/me/billing-details"),
+                models.BillingDetails,
+                body=body,
+                headers=version_header(if_match),
+            )
         )
 
     async def replace_certificate_template(

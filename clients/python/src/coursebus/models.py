@@ -1151,26 +1151,72 @@ class DisputePage(Struct, kw_only=True):
     next_cursor: str | None
 
 
+class Buyer(Struct, kw_only=True):
+    name: str | None
+    company: str | None
+    address: str | None
+    tax_id: str | None
+
+
 class InvoiceLine(Struct, kw_only=True):
     title: str
     amount_minor: int
     amount: str
 
 
+class CreditNote(Struct, kw_only=True):
+    total_minor: int
+    total: str
+    tax_minor: int
+    tax: str
+    net_minor: int
+    net: str
+    number: str
+    refund_id: str
+    issued_at: str
+    voided_at: str | None
+
+
 class Invoice(Struct, kw_only=True):
+    total_minor: int
+    total: str
+    tax_minor: int
+    tax: str
+    net_minor: int
+    net: str
     number: str
     order_id: str
     seller: str
+    seller_address: str | None
+    seller_tax_id: str | None
+    buyer: Buyer
     issued_at: str
+    paid_at: str
     lines: list[InvoiceLine]
     coupon: str | None
     discount_minor: int
     discount: str
-    total_minor: int
-    total: str
+    tax_name: str | None
+    tax_basis_points: int
     refunded_minor: int
     refunded: str
+    credit_notes: list[CreditNote]
     currency: str
+
+
+class BillingDetails(Struct, kw_only=True):
+    name: str | None
+    company: str | None
+    address: str | None
+    tax_id: str | None
+    version: int
+
+
+class BillingDetailsFields(Struct, kw_only=True):
+    name: str | None | UnsetType = UNSET
+    company: str | None | UnsetType = UNSET
+    address: str | None | UnsetType = UNSET
+    tax_id: str | None | UnsetType = UNSET
 
 
 class LedgerAccount(Struct, kw_only=True):
