@@ -8,7 +8,7 @@ from flask import Flask, Response
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from . import openapi_events, openapi_examples, openapi_notifications, problems
+from . import openapi_events, openapi_examples, openapi_notifications, openapi_response_examples, problems
 from .openapi_components import complete_components
 from .openapi_descriptions import add_descriptions
 from .schemas import OPTIONAL, Schema
@@ -200,6 +200,7 @@ def document(api: RestApi) -> dict[str, Any]:
     add_descriptions(spec)
     openapi_events.add_events(spec)
     openapi_notifications.add_notification_data(spec)
+    openapi_response_examples.add_response_examples(spec)
     return spec
 
 

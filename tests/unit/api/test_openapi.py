@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema_rs
 import marshmallow as ma
 import pytest
 
@@ -125,6 +126,29 @@ def test_models_are_generated_without_warnings(tmp_path: Path):
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     subprocess.run([sys.executable, tmp_path / "models.py"], check=True)
+
+
+# Answers without JSON: a JWT, a picture, a page, a stream.
+WITHOUT_EXAMPLE = {"getBadge", "getCover", "showUnsubscribePage", "streamNotifications"}
+
+
+def test_every_answer_with_a_body_has_a_valid_example():
+    missing, wrong = set(), []
+    for operation in OPERATIONS.values():
+        answers = [
+            media
+            for status, response in operation["responses"].items()
+            for media in response.get("content", {}).values()
+            if status.startswith("2") and "example" in media
+        ]
+        if not answers and "204" not in operation["responses"]:
+            missing.add(operation["operationId"])
+        for media in answers:
+            schema = {"components": DOCUMENT["components"], **media["schema"]}
+            validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+            wrong += [f"{operation['operationId']} {each}" for each in validator.iter_errors(media["example"])]
+
+    assert (missing, wrong) == (WITHOUT_EXAMPLE, [])
 
 
 def test_idempotency_key_is_documented_per_command():
