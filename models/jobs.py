@@ -29,6 +29,7 @@ PERIODS_SECONDS = {
     "payments.sync_refunds": 60,
     "progress.move_learners": 10,
     "progress.publish_unlocked_lessons": 10,  # LESSON_UNLOCKED may be this late
+    "users.prune_audit_log": 86400,
     "users.prune_erased_subs": 3600,
     "users.sweep_identity_changes": 15,
     **{f"{service}.{name}": period for service in settings.SERVICES for name, period in _OF_EVERY_SERVICE.items()},

@@ -195,6 +195,10 @@ COURSE_SECTIONS_MAX = 200
 EVENT_MAX_BYTES = 512 * 1024  # of an event's JSON; a command that causes a larger event is refused
 OPERATIONS_RETENTION_DAYS = read.number("OPERATIONS_RETENTION_DAYS", 14)  # after their end
 JOBS_RETENTION_DAYS = read.number("JOBS_RETENTION_DAYS", 14)  # after their end
+# Of the audit log, which every service writes and none may delete earlier than 365 days. 0: without limit.
+AUDIT_RETENTION_DAYS = read.number("AUDIT_RETENTION_DAYS", 0)
+if 0 < AUDIT_RETENTION_DAYS < 365:  # noqa: PLR2004 as the function in the database
+    read.errors.append("AUDIT_RETENTION_DAYS must be at least 365, or 0 to keep the audit log")
 DEAD_LETTERS_RETENTION_DAYS = read.number("DEAD_LETTERS_RETENTION_DAYS", 90)  # after they were replayed or discarded
 # Longer than a provider may repeat a webhook, and longer than reconciliation looks back (3 days).
 PROVIDER_EVENTS_RETENTION_DAYS = read.number("PROVIDER_EVENTS_RETENTION_DAYS", 90)  # after they were applied or ignored

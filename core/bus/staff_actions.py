@@ -82,6 +82,15 @@ class StaffAction(Base):
             wanted = wanted.where(cls.done_at < filters.until)
         return list(session.scalars(wanted.order_by(cls.id.desc()).limit(limit)))
 
+    @classmethod
+    def prune(cls, session: Session, *, older_than: datetime, limit: int) -> int:
+        """Delete up to ``limit`` of the oldest entries; return their number.
+
+        Only the function in the database may delete, and nothing that is younger than 365 days.
+        """
+        call = select(func.bus.prune_staff_actions(older_than, limit))
+        return int(session.scalar(call) or 0)
+
     def to_response(self) -> dict[str, Any]:
         """Return an item of GET /v1/audit."""
         return {

@@ -6,10 +6,21 @@ from workers.runtime.dependencies import dependency
 from workers.runtime.execution import TaskExecution
 from workers.runtime.metrics import instrumented
 
-from . import auth0_sync, auth0_webhooks, certificates, database_metrics, directory, erasures, exports, profiles
+from . import (
+    audit_log,
+    auth0_sync,
+    auth0_webhooks,
+    certificates,
+    database_metrics,
+    directory,
+    erasures,
+    exports,
+    profiles,
+)
 from .auth0_client import Auth0
 
 __all__ = [
+    "audit_log",
     "auth0_sync",
     "auth0_webhooks",
     "certificates",
