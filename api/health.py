@@ -112,6 +112,7 @@ readiness = Readiness()
 
 class LivenessSchema(Schema):
     status = ma.fields.Str(validate=ma.validate.Equal("alive"))
+    version = ma.fields.Str(metadata={"description": "The version of the running image.", "example": "1.2.3"})
 
 
 class ReadinessSchema(Schema):
@@ -132,7 +133,7 @@ class Liveness(MethodView):
 
         Says that the process answers; it does not ask any server.
         """
-        return {"status": "alive"}
+        return {"status": "alive", "version": settings.COURSEBUS_VERSION}
 
 
 @blp.route("/readyz")

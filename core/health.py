@@ -11,14 +11,16 @@ from http import HTTPStatus
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import REGISTRY, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 import settings
 
+from .build_info import BuildInfo
 from .log import get_logger
 
 log = get_logger(__name__)
+REGISTRY.register(BuildInfo())
 
 DEADLINE_SECONDS = 2.0
 
@@ -89,6 +91,7 @@ def create_app(*, liveness: Mapping[str, Check], readiness: Mapping[str, Check])
         start_response(f"{status:d} {status.phrase}", [("Content-Type", "application/json")])
         body = {
             "status": passed if is_passed else failed,
+            "version": settings.COURSEBUS_VERSION,
             "checks": {name: "up" if result else "down" for name, result in results.items()},
         }
         return [json.dumps(body).encode()]

@@ -100,11 +100,11 @@ class EcsLibraryFormatter(ecs_logging.StdlibFormatter):
 
     def __init__(self, service: str) -> None:
         super().__init__(exclude_fields=["log.original", "process"])  # redundant
-        self._service = service
+        self._service = {"name": service, "version": settings.COURSEBUS_VERSION}
 
     def format_to_ecs(self, record: logging.LogRecord) -> dict[str, Any]:
         line = super().format_to_ecs(record)
-        return {name: _redacted(name, value) for name, value in line.items()} | {"service": {"name": self._service}}
+        return {name: _redacted(name, value) for name, value in line.items()} | {"service": self._service}
 
 
 class _EcsRenderer:
@@ -114,12 +114,12 @@ class _EcsRenderer:
     """
 
     def __init__(self, service: str) -> None:
-        self._service = service
+        self._service = {"name": service, "version": settings.COURSEBUS_VERSION}
 
     def __call__(self, _logger: WrappedLogger, method: str, fields: EventDict) -> str:
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, Any] = {"@timestamp": at, "log.level": method, "message": fields.pop("event")}
-        line |= {"service": {"name": self._service}, "ecs.version": ECS_VERSION}
+        line |= {"service": self._service, "ecs.version": ECS_VERSION}
         if traceparent := fields.pop("traceparent", None):
             _version, trace, span, _flags = traceparent.split("-")
             line |= {"trace": {"id": trace}, "span": {"id": span}}

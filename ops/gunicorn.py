@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
+from core.build_info import BuildInfo
 from core.log import EcsLibraryFormatter
 from ops.gunicorn_worker import problem_response
 
@@ -78,6 +79,7 @@ def when_ready(server: Any) -> None:
         return
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(_METRICS))
+    registry.register(BuildInfo())
     try:
         server.metrics, _ = start_http_server(settings.METRICS_PORT, settings.METRICS_HOST, registry)
     except OSError as error:

@@ -25,6 +25,8 @@ read.group("Process")
 SERVICES = ("courses", "integrations", "notifications", "payments", "progress", "users")
 SERVICE = read.text("SERVICE", "shared")  # the service whose queue this worker serves
 WORKER_NUMBER = read.number("WORKER_NUMBER", 1)  # of the workers of a service on one host, whose names must differ
+COURSEBUS_VERSION = read.text("COURSEBUS_VERSION", "development")  # the image sets both
+COURSEBUS_REVISION = read.text("COURSEBUS_REVISION", "")  # the commit
 ENVIRONMENT = read.choice("ENVIRONMENT", "local", ("local", "production"))
 PRODUCTION = ENVIRONMENT != "local"  # an unknown word is reported with the checks of production
 PORT_BASE = read.number("PORT_BASE", 8000)

@@ -56,7 +56,7 @@ def create_app(hub: SubscriptionHub, inbox: InboxReader) -> Flask:
     @app.get("/livez")
     @liveness
     def livez() -> dict[str, str]:
-        return {"status": "ok"}
+        return {"status": "ok", "version": settings.COURSEBUS_VERSION}
 
     return app
 

@@ -1,6 +1,8 @@
 """The container image, built without a container engine: every process can start in it."""
 
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,8 @@ from ops.dev.readiness import is_ok
 from settings import ROOT
 from tests.support.polling import eventually
 
+MEGABYTES_MAX = 400
+_PRINT_VERSION = "import settings; print(settings.COURSEBUS_VERSION)"
 MISSING = [tool for tool in ("buildah", "debootstrap") if shutil.which(tool) is None]
 
 
@@ -29,6 +33,9 @@ class Image:
 
     def start(self, *command: str, **environ: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*self._buildah, *self._run_arguments(command, environ)])
+
+    def inspect(self) -> str:
+        return self._output_of("inspect", "--type", "image", "localhost/coursebus")
 
     def _run_arguments(self, command: tuple[str, ...], environ: dict[str, str]) -> list[str]:
         variables = [part for name, value in environ.items() for part in ("--env", f"{name}={value}")]
@@ -56,6 +63,22 @@ def test_image_runs_unprivileged_without_build_tools(image: Image):
     assert image.run("python", "-c", "import settings; print(settings.ENVIRONMENT)") == "production"
     tools = image.run("sh", "-c", "command -v gcc cc make g++ ld /venv/bin/pip || true")
     assert tools == ""
+
+
+def test_image_is_small_and_describes_itself(image: Image):
+    inspected = json.loads(image.inspect())
+
+    labels = inspected["OCIv1"]["config"]["Labels"]
+    assert re.fullmatch("[0-9a-f]{40}", labels["org.opencontainers.image.revision"])
+    assert labels["org.opencontainers.image.version"] == image.run("python", "-c", _PRINT_VERSION)
+    bill = json.loads(image.run("cat", "/usr/share/sbom/coursebus.cdx.json"))
+    purls = {each["purl"].partition("?")[0].rpartition("@")[0] for each in bill["components"]}
+    assert {"pkg:pypi/celery", "pkg:pypi/stripe", "pkg:deb/debian/libc6"} <= purls
+    assert bill["metadata"]["component"]["version"] == labels["org.opencontainers.image.version"]
+    megabytes = (
+        int(image.run("sh", "-c", "du -sxb / 2>/dev/null || true").split()[0]) / 1e6
+    )  # but for what root alone reads
+    assert megabytes < MEGABYTES_MAX
 
 
 def test_every_process_can_import_its_code(image: Image):

@@ -25,10 +25,14 @@ def refuse() -> None:
     raise ConnectionRefusedError
 
 
+def test_metrics_name_the_version():
+    assert 'coursebus_build_info{revision="",version="development"} 1.0' in respond("/metrics")[1]
+
+
 def test_ready_process_names_its_servers():
     assert respond("/readyz", readiness={"postgres": lambda: None, "queue": lambda: True}) == (
         "200 OK",
-        {"status": "ready", "checks": {"postgres": "up", "queue": "up"}},
+        {"status": "ready", "version": "development", "checks": {"postgres": "up", "queue": "up"}},
     )
 
 
@@ -38,7 +42,7 @@ def test_process_without_a_server_is_not_ready_but_alive(check: Callable[[], obj
 
     assert respond("/readyz", readiness=readiness) == (
         "503 Service Unavailable",
-        {"status": "not_ready", "checks": {"postgres": "down", "queue": "up"}},
+        {"status": "not_ready", "version": "development", "checks": {"postgres": "down", "queue": "up"}},
     )
     assert respond("/livez", readiness=readiness)[0] == "200 OK"
 

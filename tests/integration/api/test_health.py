@@ -25,7 +25,7 @@ def disconnect(monkeypatch, server: str, url: str) -> None:
 
 
 def test_livez_returns_alive(client):
-    assert client.get("/livez").json == {"status": "alive"}
+    assert client.get("/livez").json == {"status": "alive", "version": "development"}
 
 
 def test_readiness_fails_when_queue_server_is_down(client, monkeypatch):

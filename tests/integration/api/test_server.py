@@ -109,7 +109,7 @@ def test_no_header_changes_the_path(port: int):
     for headers in ({"SCRIPT_NAME": "/livez"}, {"SCRIPT_NAME": "/v1"}, {"PATH_INFO": "/v1/me"}):
         response = requests.get(f"http://127.0.0.1:{port}/livez", headers=headers, timeout=20)
 
-        assert (response.status_code, response.json()) == (200, {"status": "alive"})
+        assert (response.status_code, response.json()["status"]) == (200, "alive")
 
 
 def test_client_receives_413_for_oversized_body(port: int):

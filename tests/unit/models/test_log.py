@@ -55,7 +55,7 @@ def test_line_is_ecs_with_custom_fields_namespaced(lines):
     assert line == {
         "log.level": "warning",
         "message": "payment captured",
-        "service": {"name": "coursebus-test"},
+        "service": {"name": "coursebus-test", "version": "development"},
         "trace": {"id": "a" * 32},
         "span": {"id": "b" * 16},
         "http": {"request": {"id": "r1"}},
