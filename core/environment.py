@@ -40,8 +40,14 @@ class Environment:
         self._group = title
 
     def is_set(self, name: str) -> bool:
-        """Return whether ``name`` has a value. An empty variable counts as not set, as in compose files and shells."""
-        return any(self._variables.get(each, "").strip() for each in (name, f"{name}_FILE"))
+        """Return whether ``name`` has a value. An empty variable or file counts as not set, as in compose files."""
+        value, path = (self._variables.get(each, "").strip() for each in (name, f"{name}_FILE"))
+        if value or not path:
+            return bool(value)
+        try:
+            return bool(Path(path).read_text().strip())
+        except (OSError, UnicodeDecodeError):  # reported when it is read
+            return True
 
     def text(self, name: str, default: str, *, is_secret: bool = False) -> str:
         """Return the value of ``name``, by default ``default``."""
@@ -162,10 +168,7 @@ class Environment:
             value = Path(path).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             self.errors.append(f"{name}_FILE cannot be read: {error}")
-        else:
-            if not value:
-                self.errors.append(f"{name}_FILE is empty: {path}")
-        return value, f"file {path}"
+        return value, f"file {path}" if value else "default"
 
 
 def normalize_database_url(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Write ops/.env for ops/compose.yml with fresh secrets, and say what is missing: ``python -m ops.configure``.
+"""Write ops/.env and ops/secrets for ops/compose.yml, and say what is missing: ``python -m ops.configure``.
 
 Values that ops/.env already has are kept, so the command may be repeated after each change. The exit code is 1 as long
 as something is missing.
@@ -18,13 +18,26 @@ from typing import Any
 
 import yaml
 
-from settings import ROOT
+from settings import ROOT, SERVICES
 from settings.checks import USED_SETTINGS
 
-EXAMPLE, ENV, COMPOSE = (ROOT / "ops" / name for name in ("example.env", ".env", "compose.yml"))
+EXAMPLE, ENV, COMPOSE, SECRETS = (ROOT / "ops" / name for name in ("example.env", ".env", "compose.yml", "secrets"))
+_MOUNTED = "/run/secrets/"
+# Secrets that contain a password of ops/.env; all others have the name of their variable.
+_DERIVED = {
+    "QUEUE_URL": "redis://:${QUEUE_PASSWORD}@queue:6379/0",
+    "CACHE_URL": "redis://:${CACHE_PASSWORD}@cache:6379/0",
+    "MONGO_URL": "mongodb://coursebus:${MONGO_PASSWORD}@mongo:27017/coursebus",
+    "FLOWER_BASIC_AUTH": "ops:${FLOWER_PASSWORD}",
+    "OWNER_DATABASE_URL": "postgresql://coursebus:${POSTGRES_PASSWORD}@postgres/coursebus",
+} | {
+    f"{name.upper()}_DATABASE_URL": f"postgresql://coursebus_{name}:${{{name.upper()}_DATABASE_PASSWORD}}@postgres/coursebus"
+    for name in (*SERVICES, "bridge")
+}
+_REQUIRED = ("SECRET_KEY", "WEB_CLIENT_SECRET", "SMTP_URL")  # of the secrets that are not derived
 _INVENTED = re.compile(r"\w+_PASSWORD|SECRET_KEY|AUTH0_WEBHOOK_TOKEN")
 _ASSIGNMENT = re.compile(r"(\w+)=(.*)")
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*)|:\?)\}")
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*)|:\?)?\}")
 
 
 def main() -> int:
@@ -32,11 +45,12 @@ def main() -> int:
     given = ENV.read_text() if ENV.exists() else ""
     if lost := find_unreadable(given):
         print(f"{ENV.relative_to(ROOT)} is left as it is: lines {', '.join(map(str, lost))} are no NAME=value.")
-        print("  A secret of several lines, such as a key, belongs in a file: name it by BADGE_SIGNING_KEY_FILE.")
+        print("  A secret of several lines, such as a key, belongs in a file: ops/secrets/BADGE_SIGNING_KEY.")
         return 1
     before = read(given)
     text = fill_in(EXAMPLE.read_text(), before)
     write_private(ENV, text)
+    write_secrets(SECRETS, read(text))
     missing = find_missing(read(text))
     invented = sum(name not in before for name in read(text))
     print(f"{ENV.relative_to(ROOT)}: {invented} new variables, {len(before)} kept. Missing: {len(missing)}")
@@ -83,6 +97,34 @@ def write_private(path: Path, text: str) -> None:
     Path(file.name).replace(path)
 
 
+def secret_values(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the contents of the secrets that compose.yml mounts, by name."""
+    names = yaml.safe_load(COMPOSE.read_text())["secrets"]
+    return {name: _fill(_DERIVED.get(name, f"${{{name}:-}}"), variables) for name in names}
+
+
+def write_secrets(directory: Path, variables: Mapping[str, str]) -> None:
+    """Write a file for each secret. One that ops/.env does not have, such as a key of several lines, is kept.
+
+    The directory is private. The files are not: Compose mounts a file as it is, and the containers run as other users.
+    """
+    directory.mkdir(mode=0o700, exist_ok=True)
+    directory.chmod(0o700)
+    for name, value in secret_values(variables).items():
+        path = directory / name
+        if value or not path.exists():
+            write_private(path, value)
+        path.chmod(0o444)
+
+
+def _fill(text: str, variables: Mapping[str, str]) -> str:
+    def value_of(match: re.Match[str]) -> str:
+        variable, default = match.groups()
+        return variables[variable] if default is None else variables.get(variable) or default
+
+    return _VARIABLE.sub(value_of, text)
+
+
 def find_missing(variables: Mapping[str, str]) -> list[str]:
     """Return the variables that are still those of the example, and the faults of the settings of each container."""
     examples = read(EXAMPLE.read_text())
@@ -91,7 +133,8 @@ def find_missing(variables: Mapping[str, str]) -> list[str]:
         for name, value in variables.items()
         if value and value == examples.get(name)
     ]
-    required = set(re.findall(r"\$\{(\w+):\?\}", COMPOSE.read_text()))
+    required = {*re.findall(r"\$\{(\w+):\?\}", COMPOSE.read_text()), *_REQUIRED}
+    required |= {name for text in _DERIVED.values() for name in re.findall(r"\$\{(\w+)\}", text)}
     empty = sorted(name for name in required if not variables.get(name))
     found += [f"{name} must be set" for name in empty]
     return found if empty else [*found, *_find_faults(variables)]
@@ -111,15 +154,19 @@ def _find_faults(variables: Mapping[str, str]) -> list[str]:
 
 
 def container_environ(name: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a container as Compose fills it in. Raises KeyError for a missing variable."""
+    """Return the environment of a container as Compose fills it in, with the contents of the secrets.
 
-    def value_of(match: re.Match[str]) -> str:
-        variable, default = match.groups()
-        return variables[variable] if default is None else variables.get(variable) or default
-
+    Raises KeyError for a missing variable.
+    """
+    secrets_of_all = secret_values(variables)
     service: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"][name]
     text = {key: str(value) for key, value in service.get("environment", {}).items()}
-    return {key: _VARIABLE.sub(value_of, value.replace("$$", "$")) for key, value in text.items()}
+    return {
+        key.removesuffix("_FILE"): secrets_of_all[value.removeprefix(_MOUNTED)]
+        if value.startswith(_MOUNTED)
+        else _fill(value.replace("$$", "$"), variables)
+        for key, value in text.items()
+    }
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import yaml
 
+from ops import configure
 from ops.dev.binaries import package_directory
 from settings import ROOT
 from tests.support.apache_kafka import missing_requirement as missing_kafka
@@ -129,10 +130,15 @@ def _fingerprint() -> str:
 class Project:
     """The containers of one run, with the variables of an ops/.env."""
 
-    def __init__(self, variables: Mapping[str, str], extra: Mapping[str, list[str]]) -> None:
-        """Create the networks. ``extra`` has further options of ``podman run`` by the name of the service."""
+    def __init__(self, variables: Mapping[str, str], secrets: Path, extra: Mapping[str, list[str]]) -> None:
+        """Create the networks, and the files of ``secrets``.
+
+        ``extra`` has further options of ``podman run`` by the name of the service.
+        """
+        configure.write_secrets(secrets, variables)
+        self._secrets = secrets
         self._prefix = f"coursebus-{uuid4().hex[:6]}"
-        self._variables = variables
+        self.variables = variables
         self._extra = extra
         for name, network in _NETWORKS.items():
             options = ["--internal"] if network and network["internal"] else []
@@ -191,6 +197,8 @@ class Project:
             options += ["--env", f"{key}={self._filled(str(value))}"]
         options += [part for each in service.get("ports", []) for part in ("--publish", self._filled(each))]
         options += [part for each in service.get("volumes", []) for part in ("--volume", self._volume(each))]
+        for secret in service.get("secrets", []):
+            options += ["--volume", f"{self._secrets / secret}:/run/secrets/{secret}:ro"]
         return options + self._health(service.get("healthcheck")) + self._extra.get(name, [])
 
     def _volume(self, volume: str) -> str:
@@ -215,7 +223,7 @@ class Project:
     def _filled(self, text: str) -> str:
         def value_of(match: re.Match[str]) -> str:
             name, default = match.groups()
-            return self._variables[name] if default is None else self._variables.get(name) or default
+            return self.variables[name] if default is None else self.variables.get(name) or default
 
         return re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?)\}", value_of, text)
 

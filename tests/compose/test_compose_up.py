@@ -24,6 +24,7 @@ from tests.support.polling import eventually
 pytestmark = pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "podman runs here")
 
 OWN = [name for name, service in SERVICES.items() if service["image"] == "coursebus" and name != "migrate"]
+SERVERS = [name for name, service in SERVICES.items() if service["image"] != "coursebus"]
 API, STREAM, WEB = "api.school.test", "stream.school.test", "www.school.test"
 
 
@@ -77,7 +78,7 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> Iterator[School]:
     with running_issuer(directory) as issuer:
         port = free_base()
         extra: dict[str, list[str]] = {}
-        project = Project(filled_variables(issuer, port), extra)
+        project = Project(filled_variables(issuer, port), directory / "secrets", extra)
         certificate = [
             "--volume",
             f"{issuer.certificate}:/run/issuer.pem:ro",
@@ -168,16 +169,19 @@ def test_servers_demand_their_passwords(school: School):
     assert execute("queue", "sh", "-c", "REDISCLI_AUTH= redis-cli ping || true").startswith("NOAUTH")
     refused = execute("postgres", "sh", "-c", "PGPASSWORD=x psql -h 127.0.0.1 -U coursebus -c 'SELECT 1' 2>&1 || true")
     assert "password authentication failed" in refused
-    assert execute("gateway", "python", "-c", "import os; print('DATABASE_URL' in os.environ)") == "False\n"
+    assert execute("gateway", "sh", "-c", "ls /run/secrets | grep -c DATABASE || true") == "0\n"
+    passwords = [value for name, value in school.project.variables.items() if name.endswith("_PASSWORD")]
+    assert [name for name in OWN if any(each in execute(name, "env") for each in passwords)] == []
 
 
-def test_killed_containers_come_back_and_lose_nothing(school: School):
-    for name in ("queue", "worker-users", "worker-progress", "gateway", "bridge", "beat"):
+@pytest.mark.parametrize("killed", ["processes", "servers"])
+def test_killed_containers_come_back_and_lose_nothing(school: School, killed: str):
+    for name in OWN if killed == "processes" else SERVERS:
         school.project.kill(name)
 
     school.project.wait_until_all_healthy()
 
-    assert "Knots" in complete_a_course(school, "second")
+    assert "Knots" in complete_a_course(school, f"after-{killed}")
 
 
 def test_containers_stop_within_their_grace_period(school: School):

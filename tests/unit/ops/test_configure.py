@@ -12,6 +12,7 @@ from ops import configure
 def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(configure, "ROOT", tmp_path)
     monkeypatch.setattr(configure, "ENV", tmp_path / ".env")
+    monkeypatch.setattr(configure, "SECRETS", tmp_path / "secrets")
     return tmp_path / ".env"
 
 
@@ -41,7 +42,7 @@ def test_secret_of_several_lines_is_not_lost(
     assert env.read_text() == given
     printed = capsys.readouterr().out
     assert "lines 5, 6 " in printed
-    assert "BADGE_SIGNING_KEY_FILE" in printed
+    assert "ops/secrets/BADGE_SIGNING_KEY" in printed
     assert "MIIE" not in printed
 
 

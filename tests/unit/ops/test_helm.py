@@ -72,7 +72,8 @@ def test_process_gets_its_settings_and_no_others(name: str):
     assert set(row.get("secrets", []) + row.get("optional", [])) - used - logins == set()
     # METRICS_PORT, and what is the same for all processes, is not in the rows.
     for_all = {"ENVIRONMENT", "ALLOW_PLAINTEXT_SERVERS", "HEALTH_URL", "METRICS_PORT"}
-    assert set(CONTAINERS[name]["environment"]) - for_all <= names_of(row)
+    given = {key.removesuffix("_FILE") for key in CONTAINERS[name]["environment"]}
+    assert given - for_all <= names_of(row)
     assert row.get("metrics", False) == (name in PROCESSES and PROCESSES[name].metrics is not None)
 
 

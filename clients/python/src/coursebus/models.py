@@ -674,6 +674,7 @@ class Dashboard(Struct, kw_only=True):
 
 class Liveness(Struct, kw_only=True):
     status: Literal["alive"]
+    version: str
 
 
 class Readiness(Struct, kw_only=True):
