@@ -30,10 +30,11 @@ IMAGES = Path(__file__).parent / "images"
 SERVICES: dict[str, dict[str, Any]] = {
     name: service
     for name, service in yaml.safe_load((ROOT / "ops" / "compose.yml").read_text())["services"].items()
-    if not service.get("profiles")
+    if not service.get("profiles") or name == "prometheus"  # of the profile obs, the one that reads the processes
 }
 _NETWORKS = yaml.safe_load((ROOT / "ops" / "compose.yml").read_text())["networks"]
 _SUBSTITUTES = {"postgres": "postgres", "redis": "redis", "apache/kafka": "kafka", "mongo": "mongo", "caddy": "caddy"}
+_SUBSTITUTES["prom/prometheus"] = "prometheus"
 _TOOLS = ("podman", "buildah", "debootstrap", "runc")
 # A machine without CAP_SYS_RESOURCE may not raise limits, and crun needs cgroups that are not hybrid.
 _CONTAINERS_CONF = """
