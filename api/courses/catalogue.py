@@ -36,6 +36,7 @@ class Courses(MethodView):
 
         With `q`, searches titles, tags and summaries, and with less weight descriptions and the titles of sections and
         lessons; if nothing matches, similar spellings are tried. Prices are sorted within each currency.
+        `sort=rating` weighs the average by the number of ratings, as if each rated course had ten more of 3.5.
         """
         paging = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
         is_popular = not query and paging == POPULAR_PAGE

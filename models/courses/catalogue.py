@@ -187,10 +187,14 @@ _TITLE_WORDS = func.ts_filter(CatalogueEntry.words, literal_column("'{a,b}'"))
 
 # The columns of each sort order, and whether it is descending. The course id breaks ties.
 _PRICE = (CatalogueEntry.currency, CatalogueEntry.price_minor)  # amounts of two currencies are not compared
+# In the migration: as if each rated course had ten more ratings of 3.5, so that a single 5 does not lead the list.
+_WEIGHTED_RATING = func.courses.weighted_rating(
+    CatalogueEntry.ratings, CatalogueEntry.rating_hundredths, type_=BigInteger
+)
 _SORTS: dict[str, tuple[tuple[Any, ...], bool]] = {
     "newest": ((CatalogueEntry.published_at,), True),
     "popular": ((CatalogueEntry.learners,), True),
-    "rating": ((CatalogueEntry.rating_hundredths,), True),
+    "rating": ((_WEIGHTED_RATING,), True),
     "price": (_PRICE, False),
     "-price": (_PRICE, True),
 }
@@ -297,7 +301,10 @@ class Search:
 
     @property
     def _matches(self) -> ColumnElement[bool]:
-        # Phrases are found in ``words`` only: the other column has no positions.
+        # Phrases are found in ``words`` only: the other column has no positions. It has all words, so that one index
+        # is enough for a query of words.
+        if not self.respelled and "".join((self.filters.q or "").split()).isalnum():
+            return CatalogueEntry.all_words.bool_op("@@")(self._query)
         return or_(*(column.bool_op("@@")(self._query) for column in (CatalogueEntry.words, CatalogueEntry.all_words)))
 
     @cached_property

@@ -2,10 +2,11 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, CachedView, course_key, get_page
 from models.commands.courses import Caller, CatalogueFilters
+from models.courses.catalogue import CatalogueEntry
 from models.errors import NotFound
 from models.events import UserDeleted
 from tests.integration.courses.factories import (
@@ -82,6 +83,23 @@ def test_prices_are_sorted_within_their_currency(session, sort):
 
     in_order = ["70", "100000", "9", "300"]
     assert found == (in_order if sort == "price" else in_order[::-1])
+
+
+def test_few_ratings_weigh_less_than_many(session):
+    ratings = {"many": (1000, 490), "one": (1, 500), "bad": (50, 150), "none": (0, 0), "good": (20, 450)}
+    category = make_catalogue(session, *({"title": title} for title in ratings))
+    for title, (count, hundredths) in ratings.items():
+        entry = session.scalars(select(CatalogueEntry).filter_by(title=title, category=category)).one()
+        entry.ratings, entry.rating_hundredths = count, hundredths
+    session.flush()
+
+    found, after = [], None
+    while after or not found:
+        page = query_catalogue(session, category=category, sort="rating", limit=2, after=after)
+        found += [item["title"] for item in page["items"]]
+        after = page["next"]
+
+    assert found == ["many", "good", "one", "bad", "none"]
 
 
 def test_popular_sort_ranks_by_learner_count(session):

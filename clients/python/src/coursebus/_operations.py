@@ -914,7 +914,8 @@ class Operations:
 
         With `q`, searches titles, tags and summaries, and with less weight descriptions and the titles of
         sections and lessons; if nothing matches, similar spellings are tried. Prices are sorted within each
-        currency.
+        currency. `sort=rating` weighs the average by the number of ratings, as if each rated course had ten
+        more of 3.5.
         """
         return Pages(
             self._send,
@@ -3174,7 +3175,8 @@ class AsyncOperations:
 
         With `q`, searches titles, tags and summaries, and with less weight descriptions and the titles of
         sections and lessons; if nothing matches, similar spellings are tried. Prices are sorted within each
-        currency.
+        currency. `sort=rating` weighs the average by the number of ratings, as if each rated course had ten
+        more of 3.5.
         """
         return AsyncPages(
             self._send,
