@@ -22,6 +22,7 @@ _ENUMS: dict[tuple[str, ...], str] = {
     ("never", "after_attempt", "after_passing", "after_last_attempt"): "AnswersShown",
     ("open", "submitted", "expired"): "QuizAttemptStatus",
     ("active", "ended"): "EnrollmentStatus",
+    ("active", "not_started", "expired"): "GrantState",
     ("in_progress", "completed"): "ProgressStatus",
     ("completed", "position"): "OfflineEventKind",
     ("waiting", "handled", "failing", "dead_letter", "discarded", "unknown"): "HandlerState",

@@ -55,6 +55,8 @@ BODIES: dict[str, Any] = {
     "JobSlot": {"slot": "2026-01-31T00:00:00Z"},
     "Publication": {"learners": "keep"},
     "AccessChange": {"course_id": _PAID_COURSE},
+    "AccessEnd": {"ends_at": "2030-01-31T00:00:00Z"},
+    "AccessGrant": {"course_id": _PAID_COURSE, "ends_at": "2030-01-31T00:00:00Z"},
     "Answers": {"answers": {"q1": ["b"]}},
     "PreviewAttemptFields": {"seed": 7, "answers": {"q1": ["b"]}},
     "ScheduleFields": {

@@ -2,11 +2,12 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import msgspec
-from flask import Response, request
+from flask import Response, g, request
 from redis.exceptions import RedisError
 
 from core import cache
@@ -85,6 +86,12 @@ def cached_page_view(version_key: Callable[[], str], *, stale_seconds: int = 0) 
     return decorate
 
 
+def limit_page(ends: Iterable[str | None]) -> None:
+    """Let the page of this request be cached until the first of these times in the future, at most."""
+    moments = [datetime.fromisoformat(end).timestamp() for end in ends if end]
+    g.page_valid_until = min((moment for moment in moments if moment > time.time()), default=None)
+
+
 class _PageRead:
     """One request for a page: reads it from the cache, or makes and stores it."""
 
@@ -120,7 +127,8 @@ class _PageRead:
             _store_best_effort(lambda: cache.put_not_found_page(self.key, version_before, error_json))
             raise
         page = encode_page(response.headers.get("Link", ""), response.get_data())
-        put_page = functools.partial(cache.put_page, stale_seconds=self._stale_seconds)
+        valid_until = g.get("page_valid_until")
+        put_page = functools.partial(cache.put_page, stale_seconds=self._stale_seconds, valid_until=valid_until)
         _store_best_effort(lambda: put_page(self.key, version_before, page))
         return page
 

@@ -5,6 +5,7 @@ that a later commit has stored. If Redis is down or loses data, reads go to the 
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -144,9 +145,12 @@ def get_page(version_key: str, key: str) -> tuple[int, CachedPage | None]:
     return current, CachedPage(body, is_fresh=time.time() < int(fresh_until))
 
 
-def put_page(key: str, version: int, body: bytes, *, stale_seconds: int = 0) -> None:
-    """Store a page of ``version``: it is fresh for a minute, then stale for ``stale_seconds``."""
-    fresh_until = int(time.time()) + _FRESH_SECONDS
+def put_page(key: str, version: int, body: bytes, *, stale_seconds: int = 0, valid_until: float | None = None) -> None:
+    """Store a page of ``version``: it is fresh for a minute, then stale for ``stale_seconds``.
+
+    A page with what is true only until ``valid_until`` (Unix time) is fresh until then at most.
+    """
+    fresh_until = int(min(time.time() + _FRESH_SECONDS, valid_until or math.inf))
     put(key, CachedView(version, b"%d\n%b" % (fresh_until, body)), seconds=_FRESH_SECONDS + stale_seconds)
 
 

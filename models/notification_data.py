@@ -67,6 +67,7 @@ class AbandonedCheckoutData(ReminderData, frozen=True, kw_only=True, tag="abando
 KIND_BY_EVENT: dict[type[events.Event], str] = {
     events.UserCreated: "welcome",
     events.EnrollmentCreated: "course_welcome",
+    events.AccessEnding: "access_ending",
     events.PaymentSucceeded: "receipt",
     events.PaymentRefunded: "refund",
     events.RefundReversed: "refund_reversed",

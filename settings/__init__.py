@@ -111,6 +111,7 @@ MAIL_FROM = read.text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
 # in-app inbox only. Receipts and other mandatory notifications are not counted.
 NOTIFICATIONS_PER_DAY = read.number("NOTIFICATIONS_PER_DAY", 5)
 ANNOUNCEMENTS_PER_DAY = read.number("ANNOUNCEMENTS_PER_DAY", 3)  # of each course, within 24 hours
+ACCESS_END_NOTICE_DAYS = read.number("ACCESS_END_NOTICE_DAYS", 3)  # learners are notified this long before access ends
 UNSUBSCRIBE_LINK_DAYS = read.number("UNSUBSCRIBE_LINK_DAYS", 365)  # validity of the unsubscribe link; laws require 30
 # In-app notifications and delivery history are deleted this many days after their creation.
 NOTIFICATIONS_RETENTION_DAYS = read.number("NOTIFICATIONS_RETENTION_DAYS", 365)

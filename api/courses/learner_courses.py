@@ -12,7 +12,7 @@ from api.fanout import Call, gather
 from api.learner_access import call_as_learner, require_no_purchase, start_if_enrolled
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.progress import CourseProgressSchema
-from api.read_cache import cached_page_view
+from api.read_cache import cached_page_view, limit_page
 from api.rpc import call, call_without_idempotency_key
 from api.schemas import Schema, Timestamp
 from core.cache import progress_version_key
@@ -145,6 +145,7 @@ class LearnerCourses(MethodView):
         """
         user_id = current_caller().id
         found = call(ListLearnerCourses(user_id=user_id, **query))
+        limit_page(item["access"]["ends_at"] for item in found["items"])
         course_ids = [UUID(item["course_id"]) for item in found["items"] if item["status"] == "active"]
         progress = call(ListCourseProgress(user_id=user_id, course_ids=course_ids))["items"] if course_ids else []
         by_course = {each["course_id"]: each for each in progress}
@@ -166,6 +167,7 @@ class LearnerCourse(MethodView):
         """
         user_id = current_caller().id
         course, progress = _fetch(user_id, course_id)
+        limit_page([course["access"]["ends_at"]])
         if course["course_version"] != progress["course_version"]:
             # The progress service has moved the learner, and the courses service has not learned of it yet.
             newer = {"course_version": progress["course_version"]}

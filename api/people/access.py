@@ -7,9 +7,11 @@ import marshmallow as ma
 from flask.views import MethodView
 
 from api.auth import current_caller, require_auth
+from api.read_cache import invalidate_pages
 from api.rpc import call, call_without_idempotency_key
-from api.schemas import Schema, Timestamp
+from api.schemas import Schema, Timestamp, UtcDateTime
 from api.users import require_existing_user, require_user
+from core.cache import progress_version_key
 from models.commands import EnrollUserAsAdmin, ListCoursePurchases, RevokeAccess, ShowAccess
 
 from .blueprint import blp
@@ -80,6 +82,14 @@ class AccessChangeSchema(Schema):
     course_id = ma.fields.UUID(required=True)
 
 
+class AccessGrantSchema(AccessChangeSchema):
+    ends_at = UtcDateTime(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "When access ends; without it, or with null, never. It must be in the future."},
+    )
+
+
 @blp.route("/users/<uuid:user_id>/access")
 class UserAccess(MethodView):
     @require_auth("courses:admin", reads_personal_data=True)
@@ -99,16 +109,18 @@ class UserAccess(MethodView):
 
     @require_auth("courses:admin")
     @require_existing_user
-    @blp.arguments(AccessChangeSchema)
+    @blp.arguments(AccessGrantSchema)
     @blp.doc(operationId="grantAccess")
     @blp.response(200, UserAccessSchema)
     def post(self, change: dict[str, Any], user_id: UUID) -> Any:
         """Grant access to a course
 
-        At any price, also to a course that is no longer on sale. Idempotent; access that was revoked is given again.
+        At any price, also to a course that is no longer on sale; until `ends_at`, or for good. Idempotent; access that
+        was revoked or has expired is given again, and the end replaces the one that the same member of staff has set.
         """
         require_user(user_id)
-        call(EnrollUserAsAdmin(user_id=user_id, course_id=change["course_id"], granted_by=current_caller().id))
+        call(EnrollUserAsAdmin(user_id=user_id, granted_by=current_caller().id, **change))
+        invalidate_pages(progress_version_key(user_id))
         access = call_without_idempotency_key(ShowAccess(user_id=user_id, course_id=change["course_id"]))
         return _explained(access, user_id, change["course_id"])
 

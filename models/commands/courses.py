@@ -226,11 +226,12 @@ class LeaveCourse(Command, service="courses"):
 
 
 class EnrollUserAsAdmin(Command, service="courses"):
-    """Enroll a user on behalf of an admin, at any price."""
+    """Enroll a user on behalf of an admin, at any price; access ends at ``ends_at``, or never."""
 
     user_id: UUID
     course_id: UUID
     granted_by: UUID
+    ends_at: datetime | None = None
 
 
 class ListEnrollments(Command, service="courses"):
@@ -260,6 +261,24 @@ class ShowActiveEnrollment(Command, service="courses"):
 
     user_id: UUID
     course_id: UUID
+
+
+class ShowCourseLearner(Command, service="courses"):
+    """Return a learner of a course that the caller teaches, with their grants."""
+
+    course_id: UUID
+    user_id: UUID
+    caller: Caller
+
+
+class ChangeAccessEnd(Command, service="courses"):
+    """Change when the access of a learner ends; None: never."""
+
+    course_id: UUID
+    user_id: UUID
+    caller: Caller
+    expected_version: int
+    ends_at: datetime | None
 
 
 class ListLearners(Command, service="courses"):

@@ -110,6 +110,7 @@ class StartEnrolledCourse(Command, service="progress"):
     course_version: int | None
     enrolled_at: datetime
     enrollment_version: int
+    access_ends_at: datetime | None = None
 
 
 class UpgradeCourse(Command, service="progress"):

@@ -1,21 +1,20 @@
 """Enrollments, and the grants that alone decide about access to a course."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
     ColumnElement,
-    ForeignKeyConstraint,
-    Select,
+    Index,
     UniqueConstraint,
     bindparam,
     delete,
     exists,
-    func,
     select,
+    text,
     tuple_,
     update,
 )
@@ -31,57 +30,26 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.attributes import set_committed_value
 
+import settings
 from core.db import Aggregate, Base, new_id
-from models.commands.courses import EnrollmentCursor, LearnerFilters
-from models.events import CourseVersionChanged, EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
+from models.commands.courses import EnrollmentCursor
+from models.errors import AccessHasNoEnd, AccessSoldLonger
+from models.events import (
+    AccessEndChanged,
+    AccessEnding,
+    CourseVersionChanged,
+    EnrollmentCreated,
+    EnrollmentEnded,
+    Event,
+    LessonCompleted,
+    LessonReopened,
+)
 
 from .access_sources import AccessSource
 from .course import Course
+from .grants import PAID_SOURCES, Grant
 
-_ALL_PERCENT = 100
-
-
-class Grant(Base):
-    """A reason for a user's access to a course: a paid order, a free enrollment, an enrollment by an admin."""
-
-    __tablename__ = "grants"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID]
-    course_id: Mapped[UUID]
-    source: Mapped[str]  # order, free, manual
-    source_id: Mapped[str]
-    status: Mapped[str]  # active, suspended, revoked
-    starts_at: Mapped[datetime]
-    ends_at: Mapped[datetime | None]
-    reason: Mapped[str | None]  # why it is no longer active
-
-    __table_args__ = (
-        UniqueConstraint("source", "source_id", "user_id", "course_id"),
-        ForeignKeyConstraint(
-            ["user_id", "course_id"], ["courses.enrollments.user_id", "courses.enrollments.course_id"]
-        ),
-        {"schema": "courses"},
-    )
-
-    def gives_access(self, at: datetime) -> bool:
-        return self.status == "active" and self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
-
-    def to_response(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "source_id": self.source_id,
-            "status": self.status,
-            "starts_at": self.starts_at,
-            "ends_at": self.ends_at,
-            "reason": self.reason,
-        }
-
-    def period_state(self, at: datetime) -> str:
-        """Return whether the period of the grant is active, not_started or expired."""
-        if at < self.starts_at:
-            return "not_started"
-        return "expired" if self.ends_at is not None and self.ends_at <= at else "active"
+ALL_PERCENT = 100
 
 
 class Enrollment(Aggregate, Base):
@@ -94,6 +62,8 @@ class Enrollment(Aggregate, Base):
     course_id: Mapped[UUID]
     enrolled_at: Mapped[datetime]
     course_version: Mapped[int | None]  # the version that the learner takes; None: enrolled before it was stored
+    access_ends_at: Mapped[datetime | None]  # of the access that the grants give, until its end is published
+    end_notice_at: Mapped[datetime | None]  # when the learner is notified of the end; None after that
     # A projection of the learner's progress.
     lessons_completed: Mapped[int]
     progress_percent: Mapped[int]
@@ -101,7 +71,12 @@ class Enrollment(Aggregate, Base):
 
     grants: Mapped[list[Grant]] = relationship(lazy="raise", order_by=Grant.starts_at)
 
-    __table_args__ = (UniqueConstraint("user_id", "course_id"), {"schema": "courses"})
+    __table_args__ = (
+        UniqueConstraint("user_id", "course_id"),
+        Index("ix_enrollments_access_ends_at", "access_ends_at", postgresql_where=text("access_ends_at IS NOT NULL")),
+        Index("ix_enrollments_end_notice_at", "end_notice_at", postgresql_where=text("end_notice_at IS NOT NULL")),
+        {"schema": "courses"},
+    )
 
     @classmethod
     def get_or_create_for_update(
@@ -121,6 +96,8 @@ class Enrollment(Aggregate, Base):
             "lessons_completed": 0,
             "progress_percent": 0,
             "progress_version": 0,
+            "access_ends_at": None,
+            "end_notice_at": None,
         }
         inserted = session.connection().execute(_INSERT_ONCE, {**row, "of_course": course_id}).one_or_none()
         if inserted:
@@ -153,14 +130,7 @@ class Enrollment(Aggregate, Base):
         cls, session: Session, user_id: UUID, after: EnrollmentCursor | None, limit: int
     ) -> tuple[list[Self], EnrollmentCursor | None]:
         """Return up to ``limit`` enrollments of a user, newest first, and the next cursor if there are more."""
-        return cls._page(
-            session, select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants)), after, limit
-        )
-
-    @classmethod
-    def _page(
-        cls, session: Session, wanted: Select[Any], after: EnrollmentCursor | None, limit: int
-    ) -> tuple[list[Self], EnrollmentCursor | None]:
+        wanted = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
         if after:
             wanted = wanted.where(tuple_(cls.enrolled_at, cls.id) < (after.enrolled_at, after.enrollment_id))
         newest_first = wanted.order_by(cls.enrolled_at.desc(), cls.id.desc())
@@ -171,27 +141,12 @@ class Enrollment(Aggregate, Base):
         return rows[:limit], EnrollmentCursor(last.enrolled_at, last.id)
 
     @classmethod
-    def list_learners(
-        cls, session: Session, course_id: UUID, filters: LearnerFilters, *, at: datetime, limit: int
-    ) -> tuple[list[Self], EnrollmentCursor | None]:
-        """Return up to ``limit`` enrollments in a course, newest first, and the next cursor if there are more."""
-        wanted = select(cls).where(cls.course_id == course_id).options(selectinload(cls.grants))
-        if filters.status:
-            is_active = active_at(at)
-            wanted = wanted.where(is_active if filters.status == "active" else ~is_active)
-        if filters.progress_min is not None:
-            wanted = wanted.where(cls.progress_percent >= filters.progress_min)
-        if filters.progress_max is not None:
-            wanted = wanted.where(cls.progress_percent <= filters.progress_max)
-        return cls._page(session, wanted, filters.after, limit)
-
-    @classmethod
     def filter_incomplete(cls, session: Session, user_id: UUID, course_ids: Sequence[UUID]) -> list[UUID]:
         """Return those of the courses that the user has not completed, in the given order."""
         if not course_ids:
             return []
         theirs = select(cls.course_id).where(cls.user_id == user_id, cls.course_id.in_(course_ids))
-        finished = set(session.scalars(theirs.where(cls.progress_percent == _ALL_PERCENT)))
+        finished = set(session.scalars(theirs.where(cls.progress_percent == ALL_PERCENT)))
         return [course_id for course_id in course_ids if course_id not in finished]
 
     @classmethod
@@ -228,30 +183,97 @@ class Enrollment(Aggregate, Base):
         return any(grant.gives_access(at) for grant in self.grants)
 
     def grant(
-        self, source: str, source_id: str, *, course_title: str, at: datetime, source_state: AccessSource | None = None
+        self,
+        source: str,
+        source_id: str,
+        *,
+        course_title: str,
+        at: datetime,
+        source_state: AccessSource | None = None,
+        ends_at: datetime | None = None,
     ) -> EnrollmentCreated | None:
         """Add a grant; return the event, or None if the user does not gain access by it.
 
-        ``known`` is the state of the source; the grant starts with that state if it is not active.
+        ``source_state`` is the state of the source; the grant starts with that state if it is not active.
         """
         if any((grant.source, grant.source_id) == (source, source_id) for grant in self.grants):
             return None  # a source grants once, even if the grant has been revoked since
         had_access = self.has_access(at)
         new = Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at)
+        new.agree_end(ends_at)
         if source_state and source_state.status != "active":
             new.status, new.reason = source_state.status, source_state.reason
         self.grants.append(new)
         return self._enrollment_created(new, course_title, at) if self.has_access(at) and not had_access else None
 
     def restore(self, source: str, source_id: str, *, course_title: str, at: datetime) -> EnrollmentCreated | None:
-        """Reactivate the grant of a source; return the event, or None if the user had access already."""
+        """Reactivate the grant of a source until its agreed end; return the event, or None if access is not gained."""
         had_access = self.has_access(at)
         for grant in self.grants:
             if (grant.source, grant.source_id) == (source, source_id):
-                grant.status, grant.ends_at, grant.reason = "active", None, None
+                grant.status, grant.ends_at, grant.reason = "active", grant.agreed_ends_at, None
                 if not had_access and self.has_access(at):
                     return self._enrollment_created(grant, course_title, at)
         return None
+
+    def change_end(self, ends_at: datetime | None, *, course_title: str, at: datetime) -> EnrollmentCreated | None:
+        """Replace the end of all grants that have one and are not revoked, also of those that have expired.
+
+        Return the event, or None if the learner had access already. Raises AccessHasNoEnd, and AccessSoldLonger if a
+        grant that was paid would end earlier.
+        """
+        had_access = self.has_access(at)
+        limited = [grant for grant in self.grants if grant.status != "revoked" and grant.agreed_ends_at]
+        if not limited:
+            raise AccessHasNoEnd(str(self.course_id))
+        for grant in limited:
+            if grant.source in PAID_SOURCES and ends_at and grant.agreed_ends_at and ends_at < grant.agreed_ends_at:
+                raise AccessSoldLonger(grant.agreed_ends_at.isoformat())
+            grant.agree_end(ends_at)
+        giving = [grant for grant in limited if grant.gives_access(at)]
+        return self._enrollment_created(giving[0], course_title, at) if giving and not had_access else None
+
+    def access_events(self, event: EnrollmentCreated | EnrollmentEnded | None, *, at: datetime) -> list[Event]:
+        """Store the end of the access after the grants have changed; return the events to record.
+
+        ``event`` is that of the change, if the user gained or lost access by it. Before it comes ENROLLMENT_ENDED of
+        access that has expired in the meantime; without it, ACCESS_END_CHANGED if the access ends at another time.
+        """
+        before, has_access = self.access_ends_at, self.has_access(at)
+        self.access_ends_at = self.expires_at(at) if has_access else None
+        if self.access_ends_at != before:
+            notice = timedelta(days=settings.ACCESS_END_NOTICE_DAYS)
+            self.end_notice_at = self.access_ends_at and self.access_ends_at - notice
+        events = list[Event]()
+        if before and before <= at:
+            events.append(self._ended("expired", before))
+        if event:
+            events.append(event)
+        elif has_access and self.access_ends_at != before:
+            events.append(self._end_changed(at))
+        return events
+
+    def _end_changed(self, at: datetime) -> AccessEndChanged:
+        return AccessEndChanged(
+            enrollment_id=self.id,
+            user_id=self.user_id,
+            course_id=self.course_id,
+            ends_at=self.access_ends_at,
+            changed_at=at,
+        )
+
+    def take_end_notice(self, course_title: str) -> AccessEnding | None:
+        """Return the event that notifies the learner of the end of access, once for each end; None without one."""
+        self.end_notice_at = None
+        if self.access_ends_at is None:
+            return None
+        return AccessEnding(
+            enrollment_id=self.id,
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_title=course_title,
+            ends_at=self.access_ends_at,
+        )
 
     def revoke(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
         """Revoke the grant of a source; return the event, or None if the user keeps access or had none.
@@ -276,8 +298,9 @@ class Enrollment(Aggregate, Base):
         return self._enrollment_ended(had_access, reason, at)
 
     def _enrollment_ended(self, ends: bool, reason: str, at: datetime) -> EnrollmentEnded | None:  # noqa: FBT001
-        if not ends or self.has_access(at):
-            return None
+        return self._ended(reason, at) if ends and not self.has_access(at) else None
+
+    def _ended(self, reason: str, at: datetime) -> EnrollmentEnded:
         return EnrollmentEnded(
             enrollment_id=self.id, user_id=self.user_id, course_id=self.course_id, reason=reason, ended_at=at
         )
@@ -292,6 +315,7 @@ class Enrollment(Aggregate, Base):
             source_id=grant.source_id,
             enrolled_at=at,
             course_version=self.course_version,
+            access_ends_at=self.expires_at(at),
         )
 
     @classmethod
@@ -325,19 +349,6 @@ class Enrollment(Aggregate, Base):
         """Store a newer version that the learner takes."""
         theirs = (cls.user_id == user_id, cls.course_id == course_id, cls.course_version < course_version)
         session.execute(update(cls).where(*theirs).values(course_version=course_version))
-
-    @classmethod
-    def count_by_progress(cls, session: Session, course_id: UUID) -> dict[str, int]:
-        """Return the number of learners of a course who have not started, who are in progress, and who are done."""
-        is_done, is_new = cls.progress_percent == _ALL_PERCENT, cls.lessons_completed == 0
-        counted = session.execute(
-            select(
-                func.count().filter(is_new),
-                func.count().filter(~is_new, ~is_done),
-                func.count().filter(is_done),
-            ).where(cls.course_id == course_id)
-        ).one()
-        return dict(zip(("not_started", "in_progress", "completed"), counted, strict=True))
 
     @classmethod
     def clear_progress(cls, session: Session, key: str) -> None:
@@ -382,6 +393,7 @@ class Enrollment(Aggregate, Base):
             "course_version": self.course_version,
             "enrolled_at": self.enrolled_at,
             "enrollment_version": self.version,
+            "access_ends_at": self.access_ends_at,
         }
 
     def expires_at(self, at: datetime) -> datetime | None:

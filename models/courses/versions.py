@@ -1,5 +1,6 @@
 """Published versions of courses: immutable snapshots of the outline and of the contents of the lessons."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -96,6 +97,12 @@ class CourseVersion(Presentation, Base):
             raise NotFound("course", str(course_id))
         title, price_minor = found
         return title, price_minor
+
+    @classmethod
+    def list_titles(cls, session: Session, course_ids: Collection[UUID]) -> dict[UUID, str]:
+        """Return the titles of the newest versions of courses by course id."""
+        newest_last = select(cls.course_id, cls.title).where(cls.course_id.in_(course_ids)).order_by(cls.course_version)
+        return {row.course_id: row.title for row in session.execute(newest_last)}
 
     @classmethod
     def require_published(cls, session: Session, course_id: UUID) -> None:

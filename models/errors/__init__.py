@@ -45,11 +45,14 @@ from core.errors import (
 )
 
 from .courses import (
+    AccessHasNoEnd,
     AccessPurchased,
+    AccessSoldLonger,
     AnnouncementLimitReached,
     CourseEmpty,
     CourseNotImportable,
     CourseNotPublishable,
+    EndInPast,
     FileNotUploaded,
     FileNotUsable,
     FileRejected,
@@ -130,7 +133,9 @@ from .progress import (
 from .users import AccountBlocked, AccountErased, SelfRoleChange
 
 __all__ = [
+    "AccessHasNoEnd",
     "AccessPurchased",
+    "AccessSoldLonger",
     "AccountBlocked",
     "AccountErased",
     "AlreadyPurchased",
@@ -163,6 +168,7 @@ __all__ = [
     "CursorInvalid",
     "DeadLetterClosed",
     "DomainError",
+    "EndInPast",
     "EndpointDisabled",
     "EventTooLarge",
     "EventsExpired",

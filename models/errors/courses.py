@@ -89,6 +89,18 @@ class AccessPurchased(Conflict):
     message = "Access to course {0} was bought: refund the order or cancel the subscription instead."
 
 
+class AccessHasNoEnd(Conflict):
+    message = "No access to course {0} that is not revoked has an end: grant access instead."
+
+
+class AccessSoldLonger(Conflict):
+    message = "Access was sold until {0}: it cannot end earlier."
+
+
+class EndInPast(Invalid):
+    message = "Access must end in the future: {0} is over. Revoke access to end it now."
+
+
 class PrerequisiteMissing(Conflict):
     message = "Complete course {0} first."
 

@@ -18,6 +18,8 @@ from core.events import (
 
 from .courses import (
     LESSON_TITLE_MAX_LENGTH,
+    AccessEndChanged,
+    AccessEnding,
     CourseAnnounced,
     CourseArchived,
     CourseCreated,
@@ -70,6 +72,8 @@ __all__ = [
     "LESSON_TITLE_MAX_LENGTH",
     "PII_FIELDS",
     "SHARED_TOPIC",
+    "AccessEndChanged",
+    "AccessEnding",
     "Account",
     "AwareDatetime",
     "CertificateIssued",

@@ -91,6 +91,29 @@ class EnrollmentCreated(Event, topic="courses", retained_forever=True):
     source_id: str
     enrolled_at: AwareDatetime
     course_version: int | None = None  # the published version that the learner takes; None: the newest one
+    access_ends_at: AwareDatetime | None = None  # None: it has no end
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessEndChanged(Event, topic="courses"):
+    """The access that a user has to a course ends at another time than before."""
+
+    enrollment_id: UUID
+    user_id: UUID
+    course_id: UUID
+    ends_at: AwareDatetime | None  # None: it has no end
+    changed_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessEnding(Event, topic="courses"):
+    """The access of a user to a course ends soon. Published once for each end."""
+
+    enrollment_id: UUID
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    ends_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +126,7 @@ class EnrollmentEnded(Event, topic="courses", retained_forever=True):
     enrollment_id: UUID
     user_id: UUID
     course_id: UUID
-    reason: str  # refunded, disputed, charged_back, subscription_ended …
+    reason: str  # refunded, disputed, charged_back, subscription_ended, expired …
     ended_at: AwareDatetime
 
 

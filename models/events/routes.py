@@ -24,6 +24,8 @@ _HANDLERS_BY_EVENT = {
         "notifications.send_enrollment_confirmation",
         "payments.record_access_granted",
     ],
+    "ACCESS_END_CHANGED": ["progress.change_access_end"],
+    "ACCESS_ENDING": ["notifications.send_access_ending"],
     "ENROLLMENT_ENDED": ["notifications.on_enrollment_ended", "progress.close_course_progress"],
     "QUIZ_ATTEMPTED": ["progress.complete_quiz_lesson"],
     "ORDER_CREATED": ["notifications.start_checkout_reminder"],

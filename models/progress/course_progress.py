@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
     ForeignKeyConstraint,
     bindparam,
     delete,
@@ -19,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
-from core.db import Aggregate, Base, execute_later
+from core.db import Aggregate, Base, execute_later, utc_now
 from models.commands.progress import ProgressCursor
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PrerequisiteMissing, ProgressNotFound, QuizNotPassed
 from models.events import Event, LessonReopened
@@ -58,6 +59,7 @@ class CourseProgress(HasSchedule, Aggregate, Base):
     )  # issued at the first completion: models/progress/certificates.py
     certified_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]  # access has ended; the progress is kept in case access is restored
+    access_ends_at: Mapped[datetime | None]  # then the progress is closed, also before ENROLLMENT_ENDED arrives
     closed_reason: Mapped[str | None]  # of ENROLLMENT_ENDED; None if the course was closed before it was started
     enrollment_version: Mapped[int] = mapped_column(default=0)  # of the last applied event of the enrollment
 
@@ -98,7 +100,7 @@ class CourseProgress(HasSchedule, Aggregate, Base):
     def get(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
         """Return a learner's progress without a lock. Raises ProgressNotFound, also if access has ended."""
         progress = session.get(cls, (user_id, course_id))
-        if progress is None or progress.closed_at:
+        if progress is None or progress.is_closed:
             raise ProgressNotFound(str(course_id))
         return progress
 
@@ -106,7 +108,7 @@ class CourseProgress(HasSchedule, Aggregate, Base):
     def get_with_outline(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
         """Return a learner's progress with its outline, without a lock. Raises NotEnrolled."""
         progress = session.get(cls, (user_id, course_id), options=[joinedload(cls.outline)])
-        if progress is None or progress.closed_at:
+        if progress is None or progress.is_closed:
             raise NotEnrolled(str(course_id))
         return progress
 
@@ -114,7 +116,7 @@ class CourseProgress(HasSchedule, Aggregate, Base):
     def get_for_update(cls, session: Session, user_id: UUID, course_id: UUID) -> "CourseProgress":
         """Return a learner's progress with its outline, locked. Raises NotEnrolled."""
         progress = cls.locked_or_none(session, user_id, course_id)
-        if progress is None or progress.closed_at:
+        if progress is None or progress.is_closed:
             raise NotEnrolled(str(course_id))
         return progress
 
@@ -132,9 +134,9 @@ class CourseProgress(HasSchedule, Aggregate, Base):
         """
         known = REMEMBERED.of_course(course_id)
         row = session.execute(_READ_FOR_UPDATE, {"user": user_id, "course": course_id, "known": [*known]}).one_or_none()
-        if row is None or row.closed_at:
+        progress = cls(**{name: getattr(row, name) for name in _COLUMNS}) if row else None
+        if row is None or progress is None or progress.is_closed:
             raise NotEnrolled(str(course_id))
-        progress = cls(**{name: getattr(row, name) for name in _COLUMNS})
         progress.outline = known.get(row.course_version) or REMEMBERED.add(
             Outline(**{name: getattr(row, f"outline_{name}") for name in _OUTLINE_COLUMNS})
         )
@@ -162,7 +164,7 @@ class CourseProgress(HasSchedule, Aggregate, Base):
 
         Without those whose access has ended.
         """
-        wanted = select(cls).where(cls.user_id == user_id, cls.closed_at.is_(None))
+        wanted = select(cls).where(cls.user_id == user_id, cls.has_access(utc_now()))
         if after:
             wanted = wanted.where(tuple_(cls.started_at, cls.course_id) < (after.started_at, after.course_id))
         newest_first = wanted.order_by(cls.started_at.desc(), cls.course_id.desc())
@@ -175,25 +177,8 @@ class CourseProgress(HasSchedule, Aggregate, Base):
     @classmethod
     def list_of_courses(cls, session: Session, user_id: UUID, course_ids: list[UUID]) -> list[Self]:
         """Return a learner's progress in those of the courses that they have started and have access to."""
-        wanted = select(cls).where(cls.user_id == user_id, cls.course_id.in_(course_ids), cls.closed_at.is_(None))
-        return list(session.scalars(wanted))
-
-    @classmethod
-    def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
-        """Return the progress of a learner in all courses, for a data export."""
-        completed = CompletedLesson.list_for_user(session, user_id)
-        return [
-            {
-                **progress.to_response(),
-                "closed_at": progress.closed_at,
-                "completed_lessons": [
-                    {"lesson_id": each.lesson_id, "completed_at": each.completed_at}
-                    for each in completed
-                    if each.course_id == progress.course_id
-                ],
-            }
-            for progress in session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.started_at))
-        ]
+        wanted = select(cls).where(cls.user_id == user_id, cls.course_id.in_(course_ids))
+        return [progress for progress in session.scalars(wanted) if not progress.is_closed]
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> int:
@@ -210,13 +195,23 @@ class CourseProgress(HasSchedule, Aggregate, Base):
         self.enrollment_version = enrollment_version
         return True
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the access has ended, also by its end while ENROLLMENT_ENDED is on its way."""
+        return self.closed_at is not None or (self.access_ends_at is not None and self.access_ends_at <= utc_now())
+
+    @classmethod
+    def has_access(cls, at: datetime) -> ColumnElement[bool]:
+        """Return the condition that the progress is not closed at a time."""
+        return cls.closed_at.is_(None) & func.coalesce(cls.access_ends_at > at, True)
+
     def close(self, *, reason: str, at: datetime) -> None:
         """Close the progress: access has ended."""
         self.closed_at, self.closed_reason = at, reason
 
-    def open_again(self, *, at: datetime) -> list[Event]:
+    def open_again(self, *, ends_at: datetime | None, at: datetime) -> list[Event]:
         """Open closed progress: access is back. Return the events, also of a course that can be finished only now."""
-        self.closed_at = self.closed_reason = None
+        self.closed_at, self.closed_reason, self.access_ends_at = None, None, ends_at
         if self.lessons_completed == self.lessons_total and not self.completed_at:
             return self._finish(at)
         return []
@@ -324,7 +319,8 @@ class CourseProgress(HasSchedule, Aggregate, Base):
 
         Without access at ``at``, only ``open_again`` finishes it: who has lost the access gets no certificate.
         """
-        if self.closed_at and at > self.closed_at:
+        ended_at = self.closed_at or self.access_ends_at
+        if ended_at and at > ended_at:
             return []
         self.completed_at = self.completed_at or at
         return self._certify(at)

@@ -27,7 +27,7 @@ _READ = """
 """
 _INSERTED = (
     *("user_id", "course_id", "course_version", "version", "lessons_total", "lessons_completed", "next_lesson_id"),
-    *("started_at", "closed_at", "enrollment_version", "next_unlock_at"),
+    *("started_at", "closed_at", "enrollment_version", "next_unlock_at", "access_ends_at"),
 )
 _INSERT = f"""
     INSERT INTO progress.course_progress ({", ".join(_INSERTED)}) VALUES ({", ".join(["%s"] * len(_INSERTED))})

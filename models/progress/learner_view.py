@@ -20,7 +20,7 @@ from .schedules import Schedule
 def show_learner_progress(session: Session, user_id: UUID, course_id: UUID, *, at: datetime) -> dict[str, Any]:
     """Return a learner's progress, their certificate, and the state of each lesson by its id. Raises NotEnrolled."""
     found = session.execute(_WITH_LESSONS, {"user": user_id, "course": course_id}).one_or_none()
-    if found is None or found[0].closed_at:
+    if found is None or found[0].is_closed:
         raise NotEnrolled(str(course_id))
     progress, completed, positions, missing = found
     schedule = progress.own_schedule

@@ -21,7 +21,7 @@ from .schedules import Schedule, UnlockedLesson
 def get_learner_for_update(session: Session, user_id: UUID, course_id: UUID) -> CourseProgress:
     """Return the progress of a learner who has access, locked. Raises NotFound."""
     progress = CourseProgress.locked_or_none(session, user_id, course_id)
-    if progress is None or progress.closed_at:
+    if progress is None or progress.is_closed:
         raise NotFound("learner", str(user_id))
     return progress
 
@@ -57,7 +57,7 @@ def unlock_page(session: Session, *, limit: int, at: datetime) -> list[UUID]:
     """
     due = (
         select(CourseProgress)
-        .where(CourseProgress.next_unlock_at <= at, CourseProgress.closed_at.is_(None))
+        .where(CourseProgress.next_unlock_at <= at, CourseProgress.has_access(at))
         .order_by(CourseProgress.next_unlock_at)
         .limit(limit)
         .options(joinedload(CourseProgress.outline))

@@ -83,7 +83,7 @@ class Story:
         elif "enroll" in step:
             self.client.create_enrollment(course.id)
         else:
-            self.staff.grant_access(self.client.get_profile().id, models.AccessChange(course_id=course.id))
+            self.staff.grant_access(self.client.get_profile().id, models.AccessGrant(course_id=course.id))
         if "lessons" in step and "refund" not in step:  # a refund ends the access
             self._learn(course.id, step["lessons"])
         if review := step.get("review"):

@@ -83,6 +83,12 @@ def done(text: str, back: str) -> Response:
     return redirect(own_path(back), 303)
 
 
+def refused(text: str, back: str) -> Response:
+    """Return to the page of the object, with a message that says why nothing was changed."""
+    flash(text, "problem")
+    return redirect(own_path(back), 303)
+
+
 def optional(read: Callable[[], T]) -> T | None:
     """Return what ``read`` returns; None if the account may not see it, or if it does not exist."""
     try:

@@ -1,16 +1,17 @@
 """Find a person, and see and change everything about them on one page."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast, get_args
 from uuid import UUID
 
-from coursebus import Coursebus, models
+from coursebus import Coursebus, errors, models
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.api import client
 from web.language import _
 
-from .blueprint import PEOPLE, Field, ask, blueprint, done, optional, page_of, staff_only
+from .blueprint import PEOPLE, Field, ask, blueprint, done, optional, page_of, refused, staff_only
 from .words import word
 
 _SHOWN = 20  # rows of each list on the page of a person
@@ -90,16 +91,54 @@ def grant(user_id: str, course_id: str) -> ResponseReturnValue:
     """Give a person access to a course."""
     back = url_for("console.person", user_id=user_id)
     if request.method == "POST":
-        client().grant_access(user_id, models.AccessChange(course_id=course_id))
+        body = models.AccessGrant(course_id=course_id, ends_at=_end_of_day(request.form.get("last_day", "")))
+        try:
+            client().grant_access(user_id, body)
+        except errors.ValidationFailed as refusal:
+            return refused(str(refusal), back)
         return done(_("Access was granted."), back)
     subject = f"{client().get_course(course_id).title} → {_named(user_id)}"
     return ask(
         _("Grant access?"),
         subject,
-        text=_("Without a payment, until it is revoked."),
+        text=_("Without a payment, until the end of this day or until it is revoked."),
         button=_("Grant access"),
         back=back,
+        fields=[_last_day()],
     )
+
+
+@blueprint.route("/people/<user_id>/extend/<course_id>", methods=["GET", "POST"])
+@staff_only("courses:admin")
+def extend(user_id: str, course_id: str) -> ResponseReturnValue:
+    """Change when the access of a person ends."""
+    back = url_for("console.person", user_id=user_id)
+    if request.method == "POST":
+        learner = client().get_course_learner(course_id, user_id)
+        body = models.AccessEnd(ends_at=_end_of_day(request.form.get("last_day", "")))
+        try:
+            client().change_access_end(course_id, user_id, body, if_match=learner)
+        except (errors.Conflict, errors.PreconditionFailed, errors.ValidationFailed) as refusal:
+            return refused(str(refusal), back)
+        return done(_("The end of the access was changed."), back)
+    subject = f"{client().get_course(course_id).title} → {_named(user_id)}"
+    return ask(
+        _("Change the end of the access?"),
+        subject,
+        text=_("Access that has expired is given back with all progress."),
+        button=_("Change"),
+        back=back,
+        fields=[_last_day()],
+    )
+
+
+def _last_day() -> Field:
+    return Field("last_day", _("Last day (UTC); empty: no end"), type="date", required=False)
+
+
+def _end_of_day(day: str) -> str | None:
+    """Return the end of a day in UTC; None without a day."""
+    return (datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)).isoformat() if day else None
 
 
 @blueprint.route("/people/<user_id>/revoke/<course_id>", methods=["GET", "POST"])

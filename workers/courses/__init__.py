@@ -2,6 +2,7 @@
 
 from . import (
     access,
+    access_ends,
     announcements,
     authoring,
     catalogue,
@@ -20,6 +21,7 @@ from . import (
 
 __all__ = [  # importing them registers their tasks
     "access",
+    "access_ends",
     "announcements",
     "authoring",
     "catalogue",

@@ -4,6 +4,7 @@ Each source (an order or a subscription) changes its own grants only. An event t
 source changes nothing: AccessSource stores the version that was applied last, also where no grant exists yet.
 """
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +15,15 @@ from core.db import utc_now
 from models.courses.access_sources import AccessSource
 from models.courses.catalogue import CatalogueEntry
 from models.courses.enrollments import Enrollment
+from models.courses.grants import PAID_SOURCES
 from models.courses.versions import CourseVersion
 from models.errors import AccessPurchased, NotFound
 from models.events import (
     CoursePurchased,
     DisputeClosed,
     DisputeOpened,
+    EnrollmentCreated,
+    EnrollmentEnded,
     PaymentRefunded,
     RefundReversed,
     SubscriptionExpired,
@@ -30,7 +34,6 @@ from models.personal_data import is_erased
 from workers import task
 
 Source = tuple[str, UUID]  # ("order" or "subscription", its id)
-_PAID_SOURCES = ("order", "subscription")
 REVOKED_BY_STAFF = "revoked_by_staff"  # the reason in ENROLLMENT_ENDED and in the grant
 LEFT = "left"  # the reason of learners who have left: they may join a free course again
 
@@ -75,8 +78,9 @@ def suspend_access(session: Session, *, event: DisputeOpened, event_version: int
     ):
         return
     for enrollment in _granted_by(session, event.user_id, order):
-        if ended := enrollment.suspend("order", str(event.order_id), reason="disputed", at=utc_now()):
-            record(session, enrollment, ended)
+        at = utc_now()
+        ended = enrollment.suspend("order", str(event.order_id), reason="disputed", at=at)
+        record_access(session, enrollment, ended, at=at)
 
 
 @task
@@ -133,12 +137,12 @@ def revoke_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[s
     at = utc_now()  # after the lock: what the learner did until now was done with access
     if enrollment is None:
         raise NotFound("enrollment", str(course_id))
-    revocable = [grant for grant in enrollment.grants if grant.source not in _PAID_SOURCES]
+    revocable = [grant for grant in enrollment.grants if grant.source not in PAID_SOURCES]
     if not revocable and enrollment.has_access(at):
         raise AccessPurchased(str(course_id))
     for grant in revocable:
-        if ended := enrollment.revoke(grant.source, grant.source_id, reason=REVOKED_BY_STAFF, at=at):
-            record(session, enrollment, ended)
+        ended = enrollment.revoke(grant.source, grant.source_id, reason=REVOKED_BY_STAFF, at=at)
+        record_access(session, enrollment, ended, at=at)
         grant.reason = REVOKED_BY_STAFF  # also of one that the learner has left
     return enrollment.to_access_response(at=at)
 
@@ -153,28 +157,45 @@ def leave_course(session: Session, *, user_id: UUID, course_id: UUID) -> None:
     at = utc_now()  # after the lock: what the learner did until now was done with access
     if enrollment is None:
         raise NotFound("enrollment", str(course_id))
-    if any(grant.source in _PAID_SOURCES and grant.gives_access(at) for grant in enrollment.grants):
+    if any(grant.source in PAID_SOURCES and grant.gives_access(at) for grant in enrollment.grants):
         raise AccessPurchased(str(course_id))
     for grant in enrollment.grants:
-        if grant.status == "active" and (ended := enrollment.revoke(grant.source, grant.source_id, reason=LEFT, at=at)):
-            record(session, enrollment, ended)
+        if grant.status == "active":
+            ended = enrollment.revoke(grant.source, grant.source_id, reason=LEFT, at=at)
+            record_access(session, enrollment, ended, at=at)
 
 
 def grant_course_access(
-    session: Session, *, user_id: UUID, course_id: UUID, course_title: str, source: str, source_id: str
+    session: Session,
+    *,
+    user_id: UUID,
+    course_id: UUID,
+    course_title: str,
+    source: str,
+    source_id: str,
+    ends_at: datetime | None = None,
 ) -> Enrollment:
     """Add a grant to the user's enrollment, created if needed; count a new learner in the catalogue."""
     at = utc_now()
     enrollment = Enrollment.get_or_create_for_update(session, user_id=user_id, course_id=course_id, at=at)
     is_new = not enrollment.grants
     access_source = None
-    if source in _PAID_SOURCES:
+    if source in PAID_SOURCES:
         access_source = AccessSource.get_or_create_for_update(session, source, source_id, user_id=user_id, at=at)
-    if event := enrollment.grant(source, source_id, course_title=course_title, at=at, source_state=access_source):
-        record(session, enrollment, event)
+    event = enrollment.grant(
+        source, source_id, course_title=course_title, at=at, source_state=access_source, ends_at=ends_at
+    )
+    record_access(session, enrollment, event, at=at)
     if is_new:
         CatalogueEntry.increment_learners(session, course_id)
     return enrollment
+
+
+def record_access(
+    session: Session, enrollment: Enrollment, event: EnrollmentCreated | EnrollmentEnded | None, *, at: datetime
+) -> None:
+    """Record the events of a change of the grants: ``event``, and what it means for the end of the access."""
+    record(session, enrollment, *enrollment.access_events(event, at=at))
 
 
 def _restore(session: Session, user_id: UUID, source: Source, *, version: int | None) -> None:
@@ -183,9 +204,9 @@ def _restore(session: Session, user_id: UUID, source: Source, *, version: int | 
         return
     kind, source_id = source
     for enrollment in _granted_by(session, user_id, source):
-        title = CourseVersion.get_latest(session, enrollment.course_id).title
-        if restored := enrollment.restore(kind, str(source_id), course_title=title, at=utc_now()):
-            record(session, enrollment, restored)
+        title, at = CourseVersion.get_latest(session, enrollment.course_id).title, utc_now()
+        restored = enrollment.restore(kind, str(source_id), course_title=title, at=at)
+        record_access(session, enrollment, restored, at=at)
 
 
 def _revoke(session: Session, user_id: UUID, source: Source, *, reason: str, version: int | None) -> None:
@@ -194,8 +215,8 @@ def _revoke(session: Session, user_id: UUID, source: Source, *, reason: str, ver
         return
     kind, source_id = source
     for enrollment in _granted_by(session, user_id, source):
-        if ended := enrollment.revoke(kind, str(source_id), reason=reason, at=utc_now()):
-            record(session, enrollment, ended)
+        at = utc_now()
+        record_access(session, enrollment, enrollment.revoke(kind, str(source_id), reason=reason, at=at), at=at)
 
 
 def _apply_source_state(

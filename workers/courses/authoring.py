@@ -14,6 +14,7 @@ from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
 from models.courses.files import File, files_of_all
+from models.courses.learners import count_by_progress
 from models.courses.publishing import check_publishable, list_errors, require_no_cycle, require_not_required
 from models.courses.reviews import Rating
 from models.courses.slugs import Slug, flush_slug
@@ -242,7 +243,7 @@ def preview_publication(session: Session, *, ref: str, caller: Caller) -> dict[s
         "course_version": (course.published_version or 0) + (0 if _is_unchanged(session, course) else 1),
         "lessons_added": len(after - before),
         "lessons_removed": len(before - after),
-        "learners": Enrollment.count_by_progress(session, course.id),
+        "learners": count_by_progress(session, course.id),
         "errors": list_errors(session, course),
     }
 

@@ -3,7 +3,8 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models.courses.enrollments import Enrollment, Grant
+from models.courses.enrollments import Enrollment
+from models.courses.grants import Grant
 from workers import database_metric
 from workers.runtime.metrics import Rows
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.db import utc_now
 from models.commands.courses import Caller, LearnerFilters
 from models.courses.course import Course
-from models.courses.enrollments import Enrollment
+from models.courses.learners import list_learners as list_with_filters
 from models.errors import NotFound
 from workers import task
 from workers.runtime.dependencies import RecordPeople
@@ -32,6 +32,6 @@ def list_learners(
     if not course.is_taught_by(caller):  # an archived course still has learners
         raise NotFound("course", str(course_id))
     at = utc_now()
-    learners, following = Enrollment.list_learners(session, course_id, filters, at=at, limit=limit)
+    learners, following = list_with_filters(session, course_id, filters, at=at, limit=limit)
     record_people(learner.user_id for learner in learners)
     return {"items": [learner.to_learner_response(at=at) for learner in learners], "next": following}

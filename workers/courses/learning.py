@@ -1,5 +1,6 @@
 """Enrollment and lessons for learners. Access depends on grants alone."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -7,7 +8,6 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.bus.outbox import record
 from core.db import utc_now
 from core.messaging.event_messages import ReceivedEvent
 from models.commands.courses import Caller, EnrollmentCursor
@@ -22,7 +22,8 @@ from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequi
 from models.events import CourseVersionChanged, LessonCompleted, LessonReopened
 from workers import batch_handler, projection, task
 
-from .access import LEFT, grant_course_access
+from .access import LEFT, grant_course_access, record_access
+from .access_ends import grant_by_staff
 from .files import with_links
 
 
@@ -44,26 +45,30 @@ def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any
         source_id=str(course_id),
     )
     has_left = any(grant.source == "free" and grant.reason == LEFT for grant in enrollment.grants)
-    if has_left and (joined := enrollment.restore("free", str(course_id), course_title=title, at=utc_now())):
-        record(session, enrollment, joined)
-    return enrollment.to_response(at=utc_now())
+    at = utc_now()
+    if has_left:
+        joined = enrollment.restore("free", str(course_id), course_title=title, at=at)
+        record_access(session, enrollment, joined, at=at)
+    return enrollment.to_response(at=at)
 
 
 @task
-def enroll_user_as_admin(session: Session, *, user_id: UUID, course_id: UUID, granted_by: UUID) -> dict[str, Any]:
-    """Enroll a user on behalf of an admin, at any price. Raises NotFound if the course was never published."""
+def enroll_user_as_admin(
+    session: Session, *, user_id: UUID, course_id: UUID, granted_by: UUID, ends_at: datetime | None = None
+) -> dict[str, Any]:
+    """Enroll a user on behalf of an admin, at any price; access ends at ``ends_at``, or never.
+
+    Raises NotFound if the course was never published, EndInPast.
+    """
     version = CourseVersion.get_latest(session, course_id)
-    enrollment = grant_course_access(
+    enrollment = grant_by_staff(
         session,
         user_id=user_id,
         course_id=course_id,
         course_title=version.title,
-        source="manual",
-        source_id=str(granted_by),
+        granted_by=granted_by,
+        ends_at=ends_at,
     )
-    # Gives access again that the same member of staff gave and that was revoked since.
-    if event := enrollment.restore("manual", str(granted_by), course_title=version.title, at=utc_now()):
-        record(session, enrollment, event)
     return enrollment.to_response(at=utc_now())
 
 

@@ -12,6 +12,7 @@ from core.db import utc_now
 from core.log import correlation_ids
 from core.messaging.event_messages import ReceivedEvent
 from models.events import (
+    AccessEnding,
     CertificateIssued,
     CertificateReinstated,
     CertificateRevoked,
@@ -44,6 +45,7 @@ from .notification_rules import RULES
 UserEvent = (
     UserCreated
     | EnrollmentCreated
+    | AccessEnding
     | PaymentSucceeded
     | PaymentFailed
     | PaymentRefunded
@@ -89,6 +91,14 @@ def send_enrollment_confirmation(
         (_notification(event, each.event_id, each.cause), contacts[event.user_id]) for each, event in notified
     ]
     dispatcher.send_all(session, notifications, RULES[EnrollmentCreated].channels)
+
+
+@task
+def send_access_ending(
+    session: Session, dispatcher: NotificationDispatcher, *, event: AccessEnding, event_id: UUID
+) -> None:
+    """Notify a learner that the access to a course ends soon. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
 
 
 @task

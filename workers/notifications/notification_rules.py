@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from models.events import (
+    AccessEnding,
     CertificateIssued,
     CertificateReinstated,
     CertificateRevoked,
@@ -43,6 +44,7 @@ class NotificationRule:
 RULES: dict[type[Event], NotificationRule] = {
     UserCreated: NotificationRule(category="account", template="welcome"),
     EnrollmentCreated: NotificationRule(category="courses", template="course_welcome"),
+    AccessEnding: NotificationRule(category="courses", template="access_ending"),
     PaymentSucceeded: NotificationRule(category="receipts", template="receipt", mandatory=True),
     PaymentRefunded: NotificationRule(category="receipts", template="refund", mandatory=True),
     RefundReversed: NotificationRule(category="receipts", template="refund_reversed", mandatory=True),

@@ -13,7 +13,7 @@ from core.cache import invalidation_marker, progress_version_key
 from core.db import utc_now
 from models.commands.progress import StartEnrolledCourse
 from models.errors import ProjectionNotReady
-from models.events import CertificateIssued, EnrollmentCreated, EnrollmentEnded, QuizAttempted
+from models.events import AccessEndChanged, CertificateIssued, EnrollmentCreated, EnrollmentEnded, QuizAttempted
 from models.personal_data import is_erased
 from models.progress import CourseProgress, learner_events
 from models.progress.course_start import CourseStart, insert_started
@@ -46,6 +46,7 @@ def start_course(
         course_version=event.course_version,
         enrolled_at=event.enrolled_at,
         enrollment_version=event_version or 0,
+        access_ends_at=event.access_ends_at,
     )
     known = _read_start(session, enrollment)
     if not known.is_started or not _reopen_course(session, cache_after_commit, enrollment, event_version):
@@ -62,6 +63,7 @@ def start_enrolled_course(
     course_version: int | None,
     enrolled_at: datetime,
     enrollment_version: int,
+    access_ends_at: datetime | None = None,
 ) -> None:
     """Start or reopen a course before ENROLLMENT_CREATED arrives, which then changes nothing.
 
@@ -74,6 +76,7 @@ def start_enrolled_course(
         course_version=course_version,
         enrolled_at=enrolled_at,
         enrollment_version=enrollment_version,
+        access_ends_at=access_ends_at,
     )
     known = _read_start(session, enrollment)
     if known.is_started and _reopen_course(session, cache_after_commit, enrollment, enrollment_version):
@@ -91,7 +94,7 @@ def _reopen_course(
     """Reopen progress that exists already, unless a newer event was applied. Return whether it exists."""
     existing = CourseProgress.locked_or_none(session, enrollment.user_id, enrollment.course_id)
     if existing and existing.accept_version(version):
-        events = existing.open_again(at=utc_now())  # earlier progress still counts
+        events = existing.open_again(ends_at=enrollment.access_ends_at, at=utc_now())  # earlier progress still counts
         reinstate_after_refund(session, existing)
         record(session, existing, *events)
         cache_after_commit(progress_version_key(enrollment.user_id), invalidation_marker)
@@ -115,6 +118,7 @@ def _start_course(
         raise ProjectionNotReady("outline of course", str(enrollment.course_id))
     progress = CourseProgress.start(user_id=enrollment.user_id, outline=outline, at=enrollment.enrolled_at)
     progress.accept_version(enrollment.enrollment_version)
+    progress.access_ends_at = enrollment.access_ends_at
     if 0 < enrollment.enrollment_version < known.ended_version:  # ENROLLMENT_ENDED came first
         progress.accept_version(known.ended_version)
         progress.closed_at = utc_now()
@@ -137,6 +141,21 @@ def close_course_progress(
             cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
     elif not is_erased(session, "progress", event.user_id):
         AppliedVersion.advance(session, ENDED_ENROLLMENTS, f"{event.user_id}:{event.course_id}", event_version)
+
+
+@task
+def change_access_end(
+    session: Session, cache_after_commit: CacheAfterCommit, *, event: AccessEndChanged, event_version: int | None = None
+) -> None:
+    """Store when the access to a course ends. Raises ProjectionNotReady if the course has not been started."""
+    progress = CourseProgress.locked_or_none(session, event.user_id, event.course_id)
+    if progress is None:
+        if is_erased(session, "progress", event.user_id):
+            return
+        raise ProjectionNotReady("progress in course", str(event.course_id))
+    if progress.accept_version(event_version):
+        progress.access_ends_at = event.ends_at
+        cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
 
 
 @task

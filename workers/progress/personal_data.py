@@ -8,6 +8,7 @@ from core.db import utc_now
 from models.events import UserDeleted, UserExportRequested
 from models.personal_data import erase_personal_data, store_export_part
 from models.progress import Certificate, CertificateRevocation, CourseProgress, PlaybackPosition
+from models.progress.exports import export_courses
 from workers import task
 from workers.runtime.dependencies import CacheAfterCommit
 
@@ -18,7 +19,7 @@ from .learning import ENDED_ENROLLMENTS, PASSED_QUIZZES
 def export_data(session: Session, *, event: UserExportRequested) -> None:
     """Store a learner's progress and playback positions for the export."""
     data = {
-        "courses": CourseProgress.list_for_user(session, event.user_id),
+        "courses": export_courses(session, event.user_id),
         "certificates": [
             certificate.to_response(at=utc_now())
             for certificate in Certificate.list_issued(session, CourseProgress.user_id == event.user_id, limit=None)

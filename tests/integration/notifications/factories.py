@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 import settings
 from core.db import new_id, utc_now
 from models.events import (
+    AccessEnding,
     CertificateIssued,
     CertificateReinstated,
     CertificateRevoked,
@@ -148,6 +149,10 @@ def subscription_trial_ending(user_id: UUID) -> SubscriptionTrialEnding:
     return build_event(SubscriptionTrialEnding, user_id=user_id, **fields)
 
 
+def access_ending(user_id: UUID) -> AccessEnding:
+    return build_event(AccessEnding, user_id=user_id, course_title="Statistics for nurses")
+
+
 def subscription_canceled(user_id: UUID) -> SubscriptionCanceled:
     return build_event(SubscriptionCanceled, user_id=user_id, plan_name="Statistics by the month")
 
@@ -215,6 +220,7 @@ EVENT_BY_HANDLER = {
     event_handlers.send_dispute_closed: dispute_closed,
     event_handlers.send_subscription_started: subscription_started,
     event_handlers.send_past_due: subscription_past_due,
+    event_handlers.send_access_ending: access_ending,
     event_handlers.send_trial_ending: subscription_trial_ending,
     event_handlers.send_cancellation_confirmation: subscription_canceled,
     event_handlers.send_subscription_ended: subscription_expired,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.db import utc_now
 from models.errors import LessonLocked, NotEnrolled, NotFound, ProgressNotFound, ProjectionNotReady
 from models.events import EnrollmentCreated, EnrollmentEnded
-from models.progress import CourseProgress
+from models.progress.exports import export_courses
 from tests.integration.progress.builders import Learner
 from tests.support.tasks import noop_cache
 from workers.progress.learning import close_course_progress, complete_lesson, start_course
@@ -91,7 +91,7 @@ def test_ended_access_hides_and_keeps_progress(session: Session):
     with pytest.raises(ProgressNotFound):
         show_progress(session, **at)
     assert list_progress(session, user_id=learner.user_id, after=None, limit=20)["items"] == []
-    [exported] = CourseProgress.list_for_user(session, learner.user_id)
+    [exported] = export_courses(session, learner.user_id)
     assert (exported["lessons_completed"], exported["closed_at"] is None) == (1, False)
     again = {
         "enrollment_id": uuid4(),

@@ -102,7 +102,7 @@ def test_learners_without_access_are_reported_to_when_it_is_back(session: Sessio
     progress.close(reason="disputed", at=NOON)
     assert unlock_page(session, limit=10, at=NOON + DAY) == []
 
-    progress.open_again(at=NOON + DAY)
+    progress.open_again(ends_at=None, at=NOON + DAY)
 
     assert unlock_page(session, limit=10, at=NOON + DAY) == [learner.user_id]
 

@@ -17,12 +17,17 @@ from core.cache import cache_redis
 from core.db import new_id, session_factory, utc_now
 from models.courses.enrollments import Enrollment
 from models.events import (
+    AccessEndChanged,
+    AccessEnding,
+    CertificateReinstated,
+    CertificateRevoked,
     CourseAnnounced,
     CoursePurchased,
     CourseVersionChanged,
     DisputeClosed,
     DisputeOpened,
     Event,
+    LessonUnlocked,
     OrderCanceled,
     OrderCreated,
     PaymentFailed,
@@ -89,7 +94,7 @@ class EventHistory:
         self._deliver_events()
         self._complete_course()
         self._deliver_events()
-        self._move_learner()
+        self._publish_other_progress()
         self._announce()
         self._deliver_events()
         self._export_and_erase()
@@ -187,16 +192,29 @@ class EventHistory:
         with session_factory("courses").begin() as session:
             enrollment = Enrollment.find(session, self.ada, course_id, for_update=True)
             assert enrollment
-            record(session, enrollment, build_event(QuizAttempted, **in_course, lesson_id=UUID(quiz_id), passed=True))
+            record(
+                session,
+                enrollment,
+                build_event(QuizAttempted, **in_course, lesson_id=UUID(quiz_id), passed=True),
+                build_event(AccessEndChanged, **in_course, ends_at=None),
+                build_event(AccessEnding, **in_course),
+            )
         self._deliver_events()
         assert "result" in deliver("progress.reopen_lesson", {**in_course, "lesson_id": quiz_id})
 
-    def _move_learner(self) -> None:
-        """Publish the event of a learner who takes another version."""
+    def _publish_other_progress(self) -> None:
+        """Publish the events of a learner who takes another version, of an opened lesson and a revoked certificate."""
         in_course = {"user_id": self.ada, "course_id": self.courses[0]}
         with session_factory("progress").begin() as session:
             progress = CourseProgress.get_for_update(session, *in_course.values())
-            record(session, progress, build_event(CourseVersionChanged, **in_course, course_version=1))
+            record(
+                session,
+                progress,
+                build_event(CourseVersionChanged, **in_course, course_version=1),
+                build_event(LessonUnlocked, **in_course),
+                build_event(CertificateRevoked, **in_course),
+                build_event(CertificateReinstated, **in_course),
+            )
 
     def _announce(self) -> None:
         """Publish an announcement to both users."""

@@ -93,6 +93,25 @@ class Operations:
             )
         )
 
+    def change_access_end(
+        self, course_id: Id, user_id: Id, body: models.AccessEnd, *, if_match: int | Versioned
+    ) -> models.CourseLearner:
+        """Change when the access of a learner ends.
+
+        For the owner of the course and staff. Replaces the end of every reason that has one, also of access
+        that has expired: the learner then continues where they stopped. What was sold cannot end earlier.
+        Access without an end is not changed (`access_has_no_end`).
+        """
+        return self._send(
+            Request(
+                "PATCH",
+                path("/v1/courses/{}/learners/{}", course_id, user_id),
+                models.CourseLearner,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
     def complete_lesson(self, course_id: Id, lesson_id: Id) -> models.CourseProgress:
         """Complete a lesson.
 
@@ -469,6 +488,13 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/courses/{}", ref), models.Course))
 
+    def get_course_learner(self, course_id: Id, user_id: Id) -> models.CourseLearner:
+        """Retrieve a learner of a course.
+
+        With the reasons of the access and when each ends.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/learners/{}", course_id, user_id), models.CourseLearner))
+
     def get_course_progress(self, course_id: Id) -> models.CourseProgress:
         """Retrieve the caller's progress in a course.
 
@@ -742,12 +768,13 @@ class Operations:
         return self._send(Request("GET", path("/v1/webhook-endpoints/{}", endpoint_id), models.WebhookEndpoint))
 
     def grant_access(
-        self, user_id: Id, body: models.AccessChange, *, idempotency_key: str | None = None
+        self, user_id: Id, body: models.AccessGrant, *, idempotency_key: str | None = None
     ) -> models.UserAccess:
         """Grant access to a course.
 
-        At any price, also to a course that is no longer on sale. Idempotent; access that was revoked is
-        given again.
+        At any price, also to a course that is no longer on sale; until `ends_at`, or for good. Idempotent;
+        access that was revoked or has expired is given again, and the end replaces the one that the same
+        member of staff has set.
         """
         return self._send(
             Request(
@@ -2344,6 +2371,25 @@ class AsyncOperations:
             )
         )
 
+    async def change_access_end(
+        self, course_id: Id, user_id: Id, body: models.AccessEnd, *, if_match: int | Versioned
+    ) -> models.CourseLearner:
+        """Change when the access of a learner ends.
+
+        For the owner of the course and staff. Replaces the end of every reason that has one, also of access
+        that has expired: the learner then continues where they stopped. What was sold cannot end earlier.
+        Access without an end is not changed (`access_has_no_end`).
+        """
+        return await self._send(
+            Request(
+                "PATCH",
+                path("/v1/courses/{}/learners/{}", course_id, user_id),
+                models.CourseLearner,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
     async def complete_lesson(self, course_id: Id, lesson_id: Id) -> models.CourseProgress:
         """Complete a lesson.
 
@@ -2726,6 +2772,15 @@ class AsyncOperations:
         """
         return await self._send(Request("GET", path("/v1/courses/{}", ref), models.Course))
 
+    async def get_course_learner(self, course_id: Id, user_id: Id) -> models.CourseLearner:
+        """Retrieve a learner of a course.
+
+        With the reasons of the access and when each ends.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/learners/{}", course_id, user_id), models.CourseLearner)
+        )
+
     async def get_course_progress(self, course_id: Id) -> models.CourseProgress:
         """Retrieve the caller's progress in a course.
 
@@ -3003,12 +3058,13 @@ class AsyncOperations:
         return await self._send(Request("GET", path("/v1/webhook-endpoints/{}", endpoint_id), models.WebhookEndpoint))
 
     async def grant_access(
-        self, user_id: Id, body: models.AccessChange, *, idempotency_key: str | None = None
+        self, user_id: Id, body: models.AccessGrant, *, idempotency_key: str | None = None
     ) -> models.UserAccess:
         """Grant access to a course.
 
-        At any price, also to a course that is no longer on sale. Idempotent; access that was revoked is
-        given again.
+        At any price, also to a course that is no longer on sale; until `ends_at`, or for good. Idempotent;
+        access that was revoked or has expired is given again, and the end replaces the one that the same
+        member of staff has set.
         """
         return await self._send(
             Request(

@@ -1405,8 +1405,39 @@ class UserAccess(Struct, kw_only=True):
     reasons: list[AccessReason]
 
 
+class AccessGrant(Struct, kw_only=True):
+    course_id: str
+    ends_at: str | None | UnsetType = UNSET
+
+
 class AccessChange(Struct, kw_only=True):
     course_id: str
+
+
+class LearnerGrant(Struct, kw_only=True):
+    source: str
+    source_id: str
+    status: str
+    starts_at: str
+    ends_at: str | None
+    reason: str | None
+    state: str
+
+
+class CourseLearner(Struct, kw_only=True):
+    course_id: str
+    status: str
+    enrolled_at: str
+    expires_at: str | None
+    progress_percent: int
+    user_id: str
+    lessons_completed: int
+    version: int
+    grants: list[LearnerGrant]
+
+
+class AccessEnd(Struct, kw_only=True):
+    ends_at: str | None
 
 
 class Learner(Struct, kw_only=True):
@@ -1724,6 +1755,9 @@ AccessState: TypeAlias = Literal[
 ]
 
 
+GrantState: TypeAlias = Literal["active", "not_started", "expired"]
+
+
 OfflineEventKind: TypeAlias = Literal["completed", "position"]
 
 
@@ -1788,6 +1822,31 @@ class EnrollmentCreated(Struct, kw_only=True):
     source_id: str
     enrolled_at: str
     course_version: int | None | UnsetType = UNSET
+    access_ends_at: str | None | UnsetType = UNSET
+
+
+class AccessEndChanged(Struct, kw_only=True):
+    """
+    The access that a user has to a course ends at another time than before.
+    """
+
+    enrollment_id: str
+    user_id: str
+    course_id: str
+    ends_at: str | None
+    changed_at: str
+
+
+class AccessEnding(Struct, kw_only=True):
+    """
+    The access of a user to a course ends soon. Published once for each end.
+    """
+
+    enrollment_id: str
+    user_id: str
+    course_id: str
+    course_title: str
+    ends_at: str
 
 
 class EnrollmentEnded(Struct, kw_only=True):
@@ -2355,6 +2414,19 @@ class CourseWelcomeData(Struct, kw_only=True, tag_field="kind", tag="course_welc
     source_id: str
     enrolled_at: str
     course_version: int | None
+    access_ends_at: str | None
+
+
+class AccessEndingData(Struct, kw_only=True, tag_field="kind", tag="access_ending"):
+    """
+    The access of a user to a course ends soon. Published once for each end.
+    """
+
+    event: Literal["ACCESS_ENDING"]
+    enrollment_id: str
+    course_id: str
+    course_title: str
+    ends_at: str
 
 
 class ReceiptData(Struct, kw_only=True, tag_field="kind", tag="receipt"):
@@ -3045,6 +3117,22 @@ class EnrollmentCreatedEvent(EventEnvelope, kw_only=True, tag_field="type", tag=
     data: EnrollmentCreated
 
 
+class AccessEndChangedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="ACCESS_END_CHANGED"):
+    """
+    The access that a user has to a course ends at another time than before.
+    """
+
+    data: AccessEndChanged
+
+
+class AccessEndingEvent(EventEnvelope, kw_only=True, tag_field="type", tag="ACCESS_ENDING"):
+    """
+    The access of a user to a course ends soon. Published once for each end.
+    """
+
+    data: AccessEnding
+
+
 class EnrollmentEndedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="ENROLLMENT_ENDED"):
     """
     A user lost access to a course: no active grant is left.
@@ -3368,6 +3456,7 @@ class UserExportRequestedEvent(EventEnvelope, kw_only=True, tag_field="type", ta
 NotificationData: TypeAlias = (
     WelcomeData
     | CourseWelcomeData
+    | AccessEndingData
     | ReceiptData
     | RefundData
     | RefundReversedData
@@ -3464,6 +3553,8 @@ Event: TypeAlias = (
     | CourseUpdatedEvent
     | CourseArchivedEvent
     | EnrollmentCreatedEvent
+    | AccessEndChangedEvent
+    | AccessEndingEvent
     | EnrollmentEndedEvent
     | QuizAttemptedEvent
     | RatingRemovedEvent

@@ -1,6 +1,7 @@
 """People: find them, show everything about them, explain and change their access, erase them."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,13 +87,14 @@ def grant(
     course: str,
     person: Annotated[list[str] | None, typer.Argument(help="Ids or e-mail addresses.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file with one id or address in each line.")] = None,
+    until: Annotated[str, typer.Option(help="When access ends (2030-01-31 or with a time, UTC); else never.")] = "",
 ) -> None:
     """Give people access to a course. A person who cannot get it does not stop the others."""
     state = state_of(context)
     wanted = [*(person or []), *(_lines(file) if file else [])]
     if not wanted:
         raise CommandFailed("No person was named.", "Name people, or a --file of them.", exit_code=ExitCode.USAGE)
-    body = models.AccessChange(course_id=state.course_id(course))
+    body = models.AccessGrant(course_id=state.course_id(course), ends_at=_end(until))
     granted, failed = [], []
     with state.output.progress("Grant access", len(wanted)) as advance:
         for each in wanted:
@@ -106,6 +108,25 @@ def grant(
     state.output.done(f"{len(granted)} of {len(wanted)} have access.", {"granted": granted, "failed": failed})
     if failed:
         raise typer.Exit(ExitCode.FAILED)
+
+
+@access.command()
+def extend(
+    context: typer.Context,
+    course: str,
+    person: str,
+    until: Annotated[str, typer.Option(help="When access ends (2030-01-31 or with a time, UTC).")] = "",
+    without_end: Annotated[bool, typer.Option("--without-end", help="Access has no end.")] = False,
+) -> None:
+    """Change when a person's access to a course ends, also after its end."""
+    if bool(until) == without_end:
+        raise CommandFailed("No end was named.", "Name --until or --without-end.", exit_code=ExitCode.USAGE)
+    state = state_of(context)
+    course_id, person_id = state.course_id(course), state.person_id(person)
+    learner = state.client.get_course_learner(course_id, person_id)
+    body = models.AccessEnd(ends_at=_end(until))
+    changed = state.client.change_access_end(course_id, person_id, body, if_match=learner)
+    state.output.done(f"Access ends {changed.expires_at or 'never'}.", changed)
 
 
 @access.command()
@@ -147,6 +168,17 @@ def _show_access(state: State, shown: models.UserAccess) -> None:
     state.output.items(shown.reasons, _REASON_COLUMNS)
     if not shown.reasons:
         state.output.note("Never enrolled, ordered or subscribed. Next: coursebus access grant COURSE PERSON")
+
+
+def _end(until: str) -> str | None:
+    if not until:
+        return None
+    try:
+        moment = datetime.fromisoformat(until)
+    except ValueError as error:
+        exit_code = ExitCode.USAGE
+        raise CommandFailed(f"{until} is no date.", "Write it as 2030-01-31.", exit_code=exit_code) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def _lines(file: Path) -> list[str]:
