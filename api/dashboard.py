@@ -13,9 +13,9 @@ from .blueprints import Blueprint
 from .courses.schemas import EnrollmentSchema
 from .fanout import Call, gather
 from .payments.subscriptions import PlanSubscriptionSchema
-from .progress import CourseProgressSchema
+from .progress.learning import CourseProgressSchema
 from .schemas import Schema
-from .users import ProfileSchema
+from .users.profiles import ProfileSchema
 
 blp = Blueprint("dashboard", __name__, url_prefix="/v1", description="The data of a front end's start page.")
 

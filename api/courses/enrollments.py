@@ -10,7 +10,7 @@ from api.learner_access import require_no_purchase
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.read_cache import invalidate_pages
 from api.rpc import call
-from api.users import get_profile
+from api.users.profiles import get_profile
 from core.cache import progress_version_key
 from models.commands import (
     Enroll,

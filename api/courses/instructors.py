@@ -12,7 +12,7 @@ from api.conditional_requests import if_match, versioned_response
 from api.read_cache import cached_page_view
 from api.rpc import call
 from api.schemas import Schema, unique_items
-from api.users import get_profile
+from api.users.profiles import get_profile
 from core.cache import CATALOGUE_VERSION_KEY
 from models.commands import SetInstructors, ShowInstructor
 

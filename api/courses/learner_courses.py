@@ -11,7 +11,7 @@ from api.auth import current_caller, require_auth
 from api.fanout import Call, gather
 from api.learner_access import call_as_learner, require_no_purchase, start_if_enrolled
 from api.pagination import Page, PageQuery, page_response, page_schema
-from api.progress import CourseProgressSchema
+from api.progress.learning import CourseProgressSchema
 from api.read_cache import cached_page_view, limit_page
 from api.rpc import call, call_without_idempotency_key
 from api.schemas import Schema, Timestamp

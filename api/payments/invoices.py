@@ -13,7 +13,7 @@ from api.content_negotiation import HTML, JSON, PDF, html_page, media_types, neg
 from api.invoice_documents import TEXTS, page_context, render_pdf
 from api.rpc import call
 from api.schemas import Line, Prose, Schema, Timestamp
-from api.users import get_profile
+from api.users.profiles import get_profile
 from models.commands import ReplaceBillingDetails, ShowBillingDetails, ShowInvoice
 from models.commands.payments import BuyerDetails
 from models.errors import NotFound

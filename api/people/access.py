@@ -10,7 +10,7 @@ from api.auth import current_caller, require_auth
 from api.read_cache import invalidate_pages
 from api.rpc import call, call_without_idempotency_key
 from api.schemas import Schema, Timestamp, UtcDateTime
-from api.users import require_existing_user, require_user
+from api.users.profiles import require_existing_user, require_user
 from core.cache import progress_version_key
 from models.commands import EnrollUserAsAdmin, ListCoursePurchases, RevokeAccess, ShowAccess
 

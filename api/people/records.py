@@ -16,7 +16,7 @@ from api.payments.orders import OrderPage
 from api.payments.subscriptions import STATUSES as SUBSCRIPTION_STATUSES
 from api.payments.subscriptions import PlanSubscriptionPage
 from api.rpc import call
-from api.users import require_existing_user, require_user
+from api.users.profiles import require_existing_user, require_user
 from models.commands import ListDevices, ListEnrollments, ListNotifications, ListOrders, ListSubscriptions
 
 from .blueprint import blp

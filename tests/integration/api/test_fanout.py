@@ -5,7 +5,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from api import users
+from api.users import exports
 from core.redis import queue_redis
 from settings import SERVICES
 from tests.integration.api.test_dashboard import fake_services
@@ -66,7 +66,7 @@ def test_list_fails_when_one_service_fails(admin: Person):
 def test_export_queries_all_services_concurrently(admin: Person, monkeypatch):
     now = "2026-01-01T00:00:00Z"
     export = {"id": str(uuid4()), "requested_at": now, "finished_at": now, "services": list(SERVICES)}
-    monkeypatch.setattr(users, "call", lambda *_, **__: export)
+    monkeypatch.setattr(exports, "call", lambda *_, **__: export)
 
     with fake_services(*SERVICES, **replies(**{service: {"of": service} for service in SERVICES})):
         parts = admin.get("/v1/me/export").json["services"]

@@ -10,9 +10,10 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from api import auth, certificates, learner_access, progress, read_cache
+from api import auth, learner_access, read_cache
 from api.courses import catalogue
 from api.notifications import inbox
+from api.progress import certificates, learning
 from core import cache
 from core.cache import CachedView, course_key
 from core.commands import Command
@@ -269,7 +270,7 @@ def test_reads_go_to_worker_when_cache_is_down(client, worker: Worker, slug: str
 
 @pytest.fixture
 def own_pages(monkeypatch, worker: Worker) -> Worker:
-    monkeypatch.setattr(progress, "call", worker)
+    monkeypatch.setattr(learning, "call", worker)
     monkeypatch.setattr(certificates, "call", worker)
     monkeypatch.setattr(learner_access, "start_if_enrolled", lambda *_: False)  # asks the courses service
     monkeypatch.setattr(inbox, "call", worker)

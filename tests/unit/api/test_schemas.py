@@ -7,11 +7,11 @@ import pytest
 
 from api.courses.schemas import Language, UnlockSchema
 from api.courses.versions import PrerequisitesSchema
+from api.integrations.statistics import StatisticsQuery
 from api.payments.coupons import CouponTermsSchema
-from api.progress import OfflineBatchSchema
+from api.progress.learning import OfflineBatchSchema
 from api.schemas import Prose, Schema, UtcDateTime
-from api.statistics import StatisticsQuery
-from api.users import ProfileChangesSchema
+from api.users.profiles import ProfileChangesSchema
 
 
 class Request(Schema):

@@ -24,82 +24,6 @@ class ProblemDetails(Struct, kw_only=True):
     errors: list[FieldError] | UnsetType = UNSET
 
 
-class Certificate(Struct, kw_only=True):
-    code: str
-    course_id: str
-    course_title: str
-    issued_at: str
-    expires_at: str | None
-    status: str
-    revoked_at: str | None
-
-
-class CertificatePage(Struct, kw_only=True):
-    items: list[Certificate]
-    next_cursor: str | None
-
-
-class StaffCertificate(Struct, kw_only=True):
-    code: str
-    course_id: str
-    course_title: str
-    issued_at: str
-    expires_at: str | None
-    status: str
-    revoked_at: str | None
-    revocation_cause: str | None
-    revocation_reason: str | None
-
-
-class StaffCertificatePage(Struct, kw_only=True):
-    items: list[StaffCertificate]
-    next_cursor: str | None
-
-
-class PublicCertificate(Struct, kw_only=True):
-    code: str
-    course_id: str
-    course_title: str
-    issued_at: str
-    expires_at: str | None
-    status: str
-    revoked_at: str | None
-    holder: str | None
-    issuer: str
-    title: str | None
-    signatory_name: str | None
-    signatory_title: str | None
-    accent_color: str
-    verification_url: str
-
-
-class CertificateCorrection(Struct, kw_only=True):
-    holder: str
-
-
-class CertificateRevocation(Struct, kw_only=True):
-    reason: str
-
-
-class CertificateTemplate(Struct, kw_only=True):
-    title: str | None
-    signatory_name: str | None
-    signatory_title: str | None
-    accent_color: str | None
-    valid_days: int | None
-    revoke_on_refund: bool | None
-    version: int
-
-
-class CertificateTemplateFields(Struct, kw_only=True):
-    title: str | None | UnsetType = UNSET
-    signatory_name: str | None | UnsetType = UNSET
-    signatory_title: str | None | UnsetType = UNSET
-    accent_color: str | None | UnsetType = UNSET
-    valid_days: int | None | UnsetType = UNSET
-    revoke_on_refund: bool | None | UnsetType = UNSET
-
-
 class Announcement(Struct, kw_only=True):
     id: str
     course_id: str
@@ -919,6 +843,59 @@ class Status(Struct, kw_only=True):
     services: list[ServiceStatus]
 
 
+class Revenue(Struct, kw_only=True):
+    currency: str
+    sales: int
+    sales_minor: int
+    refunds_minor: int
+    revenue_minor: int
+
+
+class CourseDay(Struct, kw_only=True):
+    day: str
+    enrollments: int
+    active_learners: int
+    lessons_completed: int
+    completions: int
+    ratings: int
+    revenue: list[Revenue]
+
+
+class LessonStatistics(Struct, kw_only=True):
+    lesson_id: str
+    title: str
+    completed: int
+    completed_percent: int
+    quiz_attempts: int
+    quiz_passed: int
+    quiz_average_percent: int | None
+
+
+class CourseStatistics(Struct, kw_only=True):
+    course_id: str
+    enrollments: int
+    completions: int
+    completion_percent: int
+    average_completion_days: float | None
+    ratings: int
+    rating_average: float | None
+    revenue: list[Revenue]
+    days: list[CourseDay]
+    lessons: list[LessonStatistics]
+
+
+class ShopDay(Struct, kw_only=True):
+    day: str
+    enrollments: int
+    completions: int
+    revenue: list[Revenue]
+
+
+class ShopStatistics(Struct, kw_only=True):
+    revenue: list[Revenue]
+    days: list[ShopDay]
+
+
 class Device(Struct, kw_only=True):
     id: str
     kind: str
@@ -1018,38 +995,6 @@ class OperationPage(Struct, kw_only=True):
     next_cursor: str | None
 
 
-class Bundle(Struct, kw_only=True):
-    id: str
-    title: str
-    price: Money
-    course_ids: list[str]
-    on_sale: bool
-    version: int
-
-
-class BundlePage(Struct, kw_only=True):
-    items: list[Bundle]
-    next_cursor: str | None
-
-
-class Price(Struct, kw_only=True):
-    amount_minor: int
-    currency: str
-
-
-class BundleRequest(Struct, kw_only=True):
-    title: str
-    price: Price
-    course_ids: list[str]
-
-
-class BundleChanges(Struct, kw_only=True):
-    title: str | UnsetType = UNSET
-    price: Price | UnsetType = UNSET
-    course_ids: list[str] | UnsetType = UNSET
-    on_sale: bool | UnsetType = UNSET
-
-
 class OrderedCourse(Struct, kw_only=True):
     course_id: str
     title: str
@@ -1101,6 +1046,43 @@ class Checkout(Struct, kw_only=True):
     currency: str
     redirect_url: str | None
     expires_at: str | None
+
+
+class PlanSubscriptionPage(Struct, kw_only=True):
+    items: list[PlanSubscription]
+    next_cursor: str | None
+
+
+class Bundle(Struct, kw_only=True):
+    id: str
+    title: str
+    price: Money
+    course_ids: list[str]
+    on_sale: bool
+    version: int
+
+
+class BundlePage(Struct, kw_only=True):
+    items: list[Bundle]
+    next_cursor: str | None
+
+
+class Price(Struct, kw_only=True):
+    amount_minor: int
+    currency: str
+
+
+class BundleRequest(Struct, kw_only=True):
+    title: str
+    price: Price
+    course_ids: list[str]
+
+
+class BundleChanges(Struct, kw_only=True):
+    title: str | UnsetType = UNSET
+    price: Price | UnsetType = UNSET
+    course_ids: list[str] | UnsetType = UNSET
+    on_sale: bool | UnsetType = UNSET
 
 
 class Coupon(Struct, kw_only=True):
@@ -1378,11 +1360,6 @@ class PaymentDetails(Struct, kw_only=True):
     resolutions: list[Resolution]
 
 
-class PlanSubscriptionPage(Struct, kw_only=True):
-    items: list[PlanSubscription]
-    next_cursor: str | None
-
-
 class AccessReason(Struct, kw_only=True):
     kind: str
     state: str
@@ -1462,6 +1439,82 @@ class DevicePage(Struct, kw_only=True):
     next_cursor: str | None
 
 
+class Certificate(Struct, kw_only=True):
+    code: str
+    course_id: str
+    course_title: str
+    issued_at: str
+    expires_at: str | None
+    status: str
+    revoked_at: str | None
+
+
+class CertificatePage(Struct, kw_only=True):
+    items: list[Certificate]
+    next_cursor: str | None
+
+
+class StaffCertificate(Struct, kw_only=True):
+    code: str
+    course_id: str
+    course_title: str
+    issued_at: str
+    expires_at: str | None
+    status: str
+    revoked_at: str | None
+    revocation_cause: str | None
+    revocation_reason: str | None
+
+
+class StaffCertificatePage(Struct, kw_only=True):
+    items: list[StaffCertificate]
+    next_cursor: str | None
+
+
+class PublicCertificate(Struct, kw_only=True):
+    code: str
+    course_id: str
+    course_title: str
+    issued_at: str
+    expires_at: str | None
+    status: str
+    revoked_at: str | None
+    holder: str | None
+    issuer: str
+    title: str | None
+    signatory_name: str | None
+    signatory_title: str | None
+    accent_color: str
+    verification_url: str
+
+
+class CertificateCorrection(Struct, kw_only=True):
+    holder: str
+
+
+class CertificateRevocation(Struct, kw_only=True):
+    reason: str
+
+
+class CertificateTemplate(Struct, kw_only=True):
+    title: str | None
+    signatory_name: str | None
+    signatory_title: str | None
+    accent_color: str | None
+    valid_days: int | None
+    revoke_on_refund: bool | None
+    version: int
+
+
+class CertificateTemplateFields(Struct, kw_only=True):
+    title: str | None | UnsetType = UNSET
+    signatory_name: str | None | UnsetType = UNSET
+    signatory_title: str | None | UnsetType = UNSET
+    accent_color: str | None | UnsetType = UNSET
+    valid_days: int | None | UnsetType = UNSET
+    revoke_on_refund: bool | None | UnsetType = UNSET
+
+
 class CourseProgressPage(Struct, kw_only=True):
     items: list[CourseProgress]
     next_cursor: str | None
@@ -1497,59 +1550,6 @@ class Streak(Struct, kw_only=True):
     last_active_on: str | None
 
 
-class Revenue(Struct, kw_only=True):
-    currency: str
-    sales: int
-    sales_minor: int
-    refunds_minor: int
-    revenue_minor: int
-
-
-class CourseDay(Struct, kw_only=True):
-    day: str
-    enrollments: int
-    active_learners: int
-    lessons_completed: int
-    completions: int
-    ratings: int
-    revenue: list[Revenue]
-
-
-class LessonStatistics(Struct, kw_only=True):
-    lesson_id: str
-    title: str
-    completed: int
-    completed_percent: int
-    quiz_attempts: int
-    quiz_passed: int
-    quiz_average_percent: int | None
-
-
-class CourseStatistics(Struct, kw_only=True):
-    course_id: str
-    enrollments: int
-    completions: int
-    completion_percent: int
-    average_completion_days: float | None
-    ratings: int
-    rating_average: float | None
-    revenue: list[Revenue]
-    days: list[CourseDay]
-    lessons: list[LessonStatistics]
-
-
-class ShopDay(Struct, kw_only=True):
-    day: str
-    enrollments: int
-    completions: int
-    revenue: list[Revenue]
-
-
-class ShopStatistics(Struct, kw_only=True):
-    revenue: list[Revenue]
-    days: list[ShopDay]
-
-
 class OwnProfile(Struct, kw_only=True):
     id: str
     email: str | None
@@ -1573,13 +1573,6 @@ class ProfileChanges(Struct, kw_only=True):
     bio: str | None | UnsetType = UNSET
 
 
-class Export(Struct, kw_only=True):
-    id: str
-    requested_at: str
-    finished_at: str
-    services: dict[str, Any]
-
-
 class UserPage(Struct, kw_only=True):
     items: list[Profile]
     next_cursor: str | None
@@ -1588,6 +1581,13 @@ class UserPage(Struct, kw_only=True):
 
 class UserRoles(Struct, kw_only=True):
     roles: list[str]
+
+
+class Export(Struct, kw_only=True):
+    id: str
+    requested_at: str
+    finished_at: str
+    services: dict[str, Any]
 
 
 CourseLevel: TypeAlias = Literal["beginner", "intermediate", "advanced"]
@@ -1652,9 +1652,6 @@ SubscriptionStatus: TypeAlias = Literal["incomplete", "trialing", "active", "pas
 
 
 Role: TypeAlias = Literal["learner", "instructor", "admin"]
-
-
-CertificateStatus: TypeAlias = Literal["valid", "revoked", "expired"]
 
 
 AnnouncementStatus: TypeAlias = Literal["sending", "sent"]
@@ -1756,6 +1753,9 @@ AccessState: TypeAlias = Literal[
 
 
 GrantState: TypeAlias = Literal["active", "not_started", "expired"]
+
+
+CertificateStatus: TypeAlias = Literal["valid", "revoked", "expired"]
 
 
 OfflineEventKind: TypeAlias = Literal["completed", "position"]
@@ -3008,6 +3008,12 @@ class CheckoutRequest(Struct, kw_only=True):
     receipt_email: str | UnsetType = UNSET
 
 
+class PlanSubscriptionRequest(Struct, kw_only=True):
+    plan_id: str
+    provider: PaymentProvider
+    receipt_email: str | UnsetType = UNSET
+
+
 class CouponTerms(Struct, kw_only=True):
     code: str
     kind: CouponKind
@@ -3042,12 +3048,6 @@ class DisputeResolution(Struct, kw_only=True):
     action: ReviewDecision
     note: str
     amount_minor: int | UnsetType = UNSET
-
-
-class PlanSubscriptionRequest(Struct, kw_only=True):
-    plan_id: str
-    provider: PaymentProvider
-    receipt_email: str | UnsetType = UNSET
 
 
 class OfflineEvent(Struct, kw_only=True):

@@ -8,6 +8,16 @@ from flask import Response, jsonify
 from flask.views import MethodView
 
 import settings
+from api.auth import current_caller, public, require_auth
+from api.blueprints import Blueprint
+from api.conditional_requests import if_match, versioned_response
+from api.content_negotiation import HTML, JSON, PDF, html_page, media_types, negotiate, preferred_language, varied
+from api.courses.blueprint import get_working_copy, require_own_course
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.read_cache import cached_page_view
+from api.rpc import call, call_without_idempotency_key
+from api.schemas import Flag, Line, Prose, Schema, Timestamp
+from api.users.profiles import require_existing_user, require_user
 from models.commands import (
     CorrectCertificateHolder,
     ListCertificates,
@@ -21,18 +31,8 @@ from models.commands import (
 from models.commands.progress import CertificateDesign
 from models.errors import CertificateIsRevoked
 
-from .auth import current_caller, public, require_auth
-from .blueprints import Blueprint
 from .certificate_documents import ACCENT_COLOR, TEXTS, page_context, render_pdf, verification_url
-from .conditional_requests import if_match, versioned_response
-from .content_negotiation import HTML, JSON, PDF, html_page, media_types, negotiate, preferred_language, varied
-from .courses.blueprint import get_working_copy, require_own_course
-from .pagination import Page, PageQuery, page_response, page_schema
-from .progress import own_progress_version_key
-from .read_cache import cached_page_view
-from .rpc import call, call_without_idempotency_key
-from .schemas import Flag, Line, Prose, Schema, Timestamp
-from .users import require_existing_user, require_user
+from .learning import own_progress_version_key
 
 blp = Blueprint("certificates", __name__, url_prefix="/v1", description="Certificates of completed courses.")
 

@@ -8,6 +8,15 @@ import marshmallow as ma
 import msgspec
 from flask.views import MethodView
 
+from api.auth import current_caller, require_auth
+from api.blueprints import Blueprint
+from api.learner_access import call_as_learner, start_if_enrolled
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.read_cache import cached_page_view
+from api.rpc import call, call_without_idempotency_key
+from api.schemas import OPTIONAL, Line, Schema, Timestamp, UtcDateTime
+from api.users.profiles import get_profile
+from api.view_attributes import set_existence_check
 from core.cache import progress_version_key
 from models.commands import (
     CompleteLesson,
@@ -21,16 +30,6 @@ from models.commands import (
 )
 from models.commands.progress import OfflineEvent
 from models.errors import NotEnrolled
-
-from .auth import current_caller, require_auth
-from .blueprints import Blueprint
-from .learner_access import call_as_learner, start_if_enrolled
-from .pagination import Page, PageQuery, page_response, page_schema
-from .read_cache import cached_page_view
-from .rpc import call, call_without_idempotency_key
-from .schemas import OPTIONAL, Line, Schema, Timestamp, UtcDateTime
-from .users import get_profile
-from .view_attributes import set_existence_check
 
 blp = Blueprint("progress", __name__, url_prefix="/v1", description="Progress, playback positions and streaks.")
 

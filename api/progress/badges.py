@@ -17,10 +17,10 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 import settings
+from api.auth import public
+from api.blueprints import Blueprint
 from models.errors import BadgesNotConfigured, CertificateIsRevoked, NotFound
 
-from .auth import public
-from .blueprints import Blueprint
 from .certificates import PublicCertificateSchema, get_certificate
 
 blp = Blueprint("badges", __name__, description="Open Badges 3.0: badges of certificates, their keys and their status.")

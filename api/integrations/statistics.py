@@ -10,14 +10,13 @@ import marshmallow as ma
 from flask import Response, jsonify
 from flask.views import MethodView
 
+from api.auth import current_caller, require_auth
+from api.blueprints import Blueprint
+from api.content_negotiation import CSV, JSON, media_types, negotiate, varied
+from api.courses.blueprint import course_caller, get_taught_course, require_own_course
+from api.rpc import call
+from api.schemas import Day, Schema
 from models.commands import ShowCourse, ShowCourseStatistics, ShowShopStatistics
-
-from .auth import current_caller, require_auth
-from .blueprints import Blueprint
-from .content_negotiation import CSV, JSON, media_types, negotiate, varied
-from .courses.blueprint import course_caller, get_taught_course, require_own_course
-from .rpc import call
-from .schemas import Day, Schema
 
 blp = Blueprint("statistics", __name__, url_prefix="/v1", description="Statistics of courses and of the shop.")
 

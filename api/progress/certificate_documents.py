@@ -8,9 +8,8 @@ import segno
 from markupsafe import Markup
 
 import settings
+from api.pdf_documents import compile_pdf
 from core.localization import format_date
-
-from .pdf_documents import compile_pdf
 
 ACCENT_COLOR = "#0b6e5f"  # of a template without one
 
