@@ -115,11 +115,11 @@ def _create_database(binaries: Path, data: Path) -> None:
 
 
 def _as_nobody(command: list[str], text: str = "") -> None:
-    subprocess.run(command, input=text, text=True, check=True, cwd="/", **_identity())
+    subprocess.run(command, input=text, text=True, check=True, cwd="/", **server_identity())
 
 
-def _identity() -> dict[str, Any]:
-    # Arguments of subprocess that run a program as the server's user.
+def server_identity() -> dict[str, Any]:
+    """Return the arguments of subprocess that run a program as the server's user."""
     if os.geteuid() != 0:
         return {}
     nobody = _nobody()
@@ -146,7 +146,7 @@ def _become_nobody() -> None:
 def _nobody_reaches(path: Path) -> bool:
     # Tried instead of calculated, because permissions, access lists and mount options all count.
     path.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(["test", "-x", str(path)], check=False, cwd="/", **_identity()).returncode == 0
+    return subprocess.run(["test", "-x", str(path)], check=False, cwd="/", **server_identity()).returncode == 0
 
 
 def _create_directory(directory: Path) -> None:
