@@ -22,6 +22,11 @@ _ENUMS: dict[tuple[str, ...], str] = {
     ("never", "after_attempt", "after_passing", "after_last_attempt"): "AnswersShown",
     ("open", "submitted", "expired"): "QuizAttemptStatus",
     ("active", "ended"): "EnrollmentStatus",
+    ("enroll", "unenroll"): "EnrollmentBatchAction",
+    (
+        *("pending", "enrolled", "invited", "unenrolled", "invitation_withdrawn", "already_enrolled"),
+        *("already_invited", "not_enrolled", "access_purchased", "duplicate", "email_invalid", "end_in_past"),
+    ): "EnrollmentResult",
     ("active", "not_started", "expired"): "GrantState",
     ("in_progress", "completed"): "ProgressStatus",
     ("completed", "position"): "OfflineEventKind",

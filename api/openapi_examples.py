@@ -57,6 +57,7 @@ BODIES: dict[str, Any] = {
     "AccessChange": {"course_id": _PAID_COURSE},
     "AccessEnd": {"ends_at": "2030-01-31T00:00:00Z"},
     "AccessGrant": {"course_id": _PAID_COURSE, "ends_at": "2030-01-31T00:00:00Z"},
+    "EnrollmentBatchFields": {"emails": ["ann@example.com"], "ends_at": "2030-01-31T00:00:00Z"},
     "Answers": {"answers": {"q1": ["b"]}},
     "PreviewAttemptFields": {"seed": 7, "answers": {"q1": ["b"]}},
     "ScheduleFields": {

@@ -9,6 +9,7 @@ _OF_EVERY_SERVICE = {
 PERIODS_SECONDS = {
     "courses.delete_unused_files": 3600,
     "courses.expire_quiz_attempts": 15,  # the result of an attempt may be this late
+    "courses.run_enrollment_batches": 5,
     "courses.send_announcements": 10,
     "courses.sweep_access_ends": 15,  # the events about an end may be this late; access itself is not
     "courses.warm_popular_courses": 300,

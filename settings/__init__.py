@@ -117,6 +117,10 @@ UNSUBSCRIBE_LINK_DAYS = read.number("UNSUBSCRIBE_LINK_DAYS", 365)  # validity of
 NOTIFICATIONS_RETENTION_DAYS = read.number("NOTIFICATIONS_RETENTION_DAYS", 365)
 EMAIL_LEASE_SECONDS = read.number("EMAIL_LEASE_SECONDS", 120)  # after it, an interrupted e-mail is sent again
 
+# Lists of addresses to enroll or unenroll are deleted this many days after their end, invitations after their creation.
+ENROLLMENT_BATCHES_RETENTION_DAYS = read.number("ENROLLMENT_BATCHES_RETENTION_DAYS", 30)
+INVITATIONS_RETENTION_DAYS = read.number("INVITATIONS_RETENTION_DAYS", 90)
+
 read.group("Sizes")
 GATEWAY_PROCESSES = read.number("GATEWAY_PROCESSES", 2, minimum=1)  # one per core; each executes 40 requests at once
 WEB_PROCESSES = read.number("WEB_PROCESSES", 2, minimum=1)  # one per core

@@ -61,6 +61,12 @@ from .courses import (
     ShowLesson,
     UnpublishCourse,
 )
+from .enrollment_batches import (
+    CreateEnrollmentBatch,
+    ListEnrollmentBatches,
+    ListEnrollmentBatchRows,
+    ShowEnrollmentBatch,
+)
 from .files import CompleteUpload, ListFiles, RemoveFile, ShowCover, StartUpload
 from .integrations import (
     ChangeEndpoint,
@@ -242,6 +248,7 @@ __all__ = [
     "CreateCoupon",
     "CreateCourse",
     "CreateEndpoint",
+    "CreateEnrollmentBatch",
     "CreatePlan",
     "DeleteEndpoint",
     "DeliverEmail",
@@ -271,6 +278,8 @@ __all__ = [
     "ListDevices",
     "ListDisputes",
     "ListEndpoints",
+    "ListEnrollmentBatchRows",
+    "ListEnrollmentBatches",
     "ListEnrollments",
     "ListEvents",
     "ListFiles",
@@ -369,6 +378,7 @@ __all__ = [
     "ShowCourseStatistics",
     "ShowCover",
     "ShowEndpoint",
+    "ShowEnrollmentBatch",
     "ShowExport",
     "ShowExportPart",
     "ShowInstructor",

@@ -97,6 +97,10 @@ class AccessSoldLonger(Conflict):
     message = "Access was sold until {0}: it cannot end earlier."
 
 
+class EnrollmentBatchesOpen(Conflict):
+    message = "{0} lists of this course are not finished: wait until one is."
+
+
 class EndInPast(Invalid):
     message = "Access must end in the future: {0} is over. Revoke access to end it now."
 

@@ -10,7 +10,7 @@ from . import SHARED_TOPIC, Event, all_event_types
 
 _HANDLERS_BY_EVENT = {
     "USER_CREATED": ["users.initialize_profile", "notifications.send_welcome"],
-    "USER_UPDATED": ["users.refresh_profile_cache", "notifications.update_contact"],
+    "USER_UPDATED": ["users.refresh_profile_cache", "notifications.update_contact", "courses.update_address"],
     # Rights of access and erasure: every service exports and erases its own data.
     "USER_EXPORT_REQUESTED": [f"{service}.export_data" for service in SERVICES],
     "USER_DATA_EXPORTED": ["users.record_service_export"],

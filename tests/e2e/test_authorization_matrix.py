@@ -163,10 +163,12 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
     bundle = {"title": "Bundle of one", "price": price, "course_ids": [course["id"]]}
     bundle_id = eventually(lambda: admin.post("/v1/bundles", bundle).json().get("id"))
     announcement = created(owner.post(f"/v1/courses/{course['id']}/announcements", BODIES["AnnouncementFields"]))
+    batch = created(admin.post(f"/v1/courses/{course['id']}/enrollment-batches", BODIES["EnrollmentBatchFields"]))
     [badge_key] = owner.get("/.well-known/jwks.json").json()["keys"]
     return {
         "user_id": user_id,
         "announcement_id": announcement["id"],
+        "batch_id": batch["id"].removeprefix("courses-"),  # the UUID of its operation
         "key_id": badge_key["kid"].rpartition("/")[2],
         "ref": course["id"],
         "course_id": course["id"],

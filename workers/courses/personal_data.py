@@ -5,9 +5,11 @@ from sqlalchemy.orm import Session
 from core.db import utc_now
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
+from models.courses.enrollment_batches import EnrollmentBatchRow
 from models.courses.enrollments import Enrollment
 from models.courses.extra_attempts import ExtraAttempts
 from models.courses.files import File
+from models.courses.invitations import Address, Invitation
 from models.courses.quizzes import QuizAttempt
 from models.courses.reviews import Review
 from models.events import RetainedData, UserDeleted, UserExportRequested
@@ -28,7 +30,9 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
         for course in written
     ]
     files = [{"course_id": file.course_id, **file.to_response()} for file in File.list_by_owner(session, event.user_id)]
+    email = Address.find_email(session, event.user_id)
     data = {
+        "invitations": Invitation.list_for_email(session, email) if email else [],
         "enrollments": enrollments,
         "courses": courses,
         "files": files,
@@ -60,11 +64,14 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
                 reason="learners of the courses use them, by contract; unused files are deleted after a day",
             )
         )
+    invited = 0
+    if email := Address.find_email(session, event.user_id):
+        invited = Invitation.erase(session, email) + EnrollmentBatchRow.erase(session, email)
     Course.remove_editor(session, event.user_id)
     reviewed = Review.erase(session, event.user_id)
     for course_id in sorted(reviewed):  # sorted, so that concurrent erasures cannot deadlock
         CatalogueEntry.recalculate_rating(session, course_id)
     CatalogueEntry.decrement_learners(session, Enrollment.list_course_ids(session, event.user_id))
     rows = len(reviewed) + QuizAttempt.erase(session, event.user_id) + ExtraAttempts.erase(session, event.user_id)
-    rows += Enrollment.erase(session, event.user_id)
+    rows += Enrollment.erase(session, event.user_id) + Address.erase(session, event.user_id) + invited
     erase_personal_data(session, "courses", event, rows=rows, retained=kept)

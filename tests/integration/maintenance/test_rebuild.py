@@ -112,6 +112,14 @@ def contacts() -> None:
     handle("notifications.update_contact", store_event(event, changed, version=2))
 
 
+def addresses() -> None:
+    user_id = uuid4()
+    for version, email in ((1, "ann@example.com"), (2, "Anna@example.com")):
+        pii = Person(email=email, name="Ann", email_verified=True)
+        event = UserUpdated(user_id=user_id, version=version, pii=pii, updated_at=utc_now())
+        handle("courses.update_address", store_event(event, user_id, version=version))
+
+
 def completion_counts() -> None:
     learner = uuid4()
     with session_factory("courses").begin() as session:
@@ -263,6 +271,7 @@ SCENARIOS = {
     "integrations.learning_facts": Scenario(learned, "integrations.statistics", "DELETE FROM integrations.facts"),
     "integrations.enrollment_facts": Scenario(rated, "integrations.statistics", "DELETE FROM integrations.facts"),
     "integrations.sale_facts": Scenario(sold, "integrations.statistics", "DELETE FROM integrations.facts"),
+    "courses.addresses": Scenario(addresses, "courses.addresses", "DELETE FROM courses.addresses"),
     "courses.completion_counts": Scenario(
         completion_counts,
         "courses.enrollments",

@@ -158,6 +158,28 @@ def test_one_person_who_gets_no_access_does_not_stop_the_others(
     assert (len(done["granted"]), [each["code"] for each in done["failed"]]) == (1, ["person_not_found"])
 
 
+@pytest.mark.parametrize(("command", "failed"), [("enroll", []), ("unenroll", ["access_purchased"])])
+def test_list_of_addresses_is_followed_until_its_end(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, failed: list[str]
+):
+    people = tmp_path / "people.csv"
+    people.write_text("email\nann@example.com\n")
+    operation = {"id": f"courses-{COURSE}", "kind": "courses.create_enrollment_batch", "status": "running"}
+    batch = {"id": COURSE, "course_id": COURSE, "author_id": PERSON, "action": command, "ends_at": None}
+    batch |= {"rows_total": 1, "rows_done": 0, "counts": {}, "created_at": "2026-01-31T00:00:00Z", "finished_at": None}
+    ended = batch | {"rows_done": 1, "counts": dict.fromkeys(failed or ["invited"], 1), "finished_at": "2026-01-31"}
+    rows = [{"line": 2, "email": "ann@example.com", "result": result} for result in failed]
+    server.answers = [
+        (202, {}, operation | {"result": None, "error": None, "created_at": "2026-01-31", "finished_at": None}),
+        *((200, {}, each) for each in (batch, ended)),
+        (200, {}, {"items": rows, "next_cursor": None}),
+    ]
+
+    assert _main.run([command, COURSE, "--csv", str(people), "--json"]) == (ExitCode.FAILED if failed else ExitCode.OK)
+    assert json.loads(capsys.readouterr().out) == ended | {"failed": rows}
+    assert json.loads(server.requests[0][2])["csv"] == people.read_text()
+
+
 def test_irreversible_command_asks_first(server: ScriptedServer, capsys: pytest.CaptureFixture[str]):
     assert _main.run(["access", "revoke", COURSE, PERSON, "--json"]) == ExitCode.USAGE
     assert "--yes" in json.loads(capsys.readouterr().err)["error"]["next"]

@@ -248,6 +248,26 @@ class Operations:
             )
         )
 
+    def create_enrollment_batch(
+        self, course_id: Id, body: models.EnrollmentBatchFields, *, idempotency_key: str | None = None
+    ) -> models.Operation:
+        """Enroll or unenroll people by their addresses.
+
+        In a free course; staff with `courses:admin` also in others. Each row has a result of its own. An
+        address that no user has verified is invited: access begins when a user verifies it. Access that was
+        bought is not ended. The batch has the UUID of the operation and shows the progress; when all rows
+        have a result, it is the result of the operation.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/enrollment-batches", course_id),
+                models.Operation,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def create_lesson(
         self, course_id: Id, body: models.LessonFields, *, idempotency_key: str | None = None
     ) -> models.Lesson:
@@ -534,6 +554,15 @@ class Operations:
         What each service stores about the caller. 404 until the first one is finished.
         """
         return self._send(Request("GET", path("/v1/me/export"), models.Export))
+
+    def get_enrollment_batch(self, course_id: Id, batch_id: Id) -> models.EnrollmentBatch:
+        """Retrieve an enrollment batch.
+
+        With its progress.
+        """
+        return self._send(
+            Request("GET", path("/v1/courses/{}/enrollment-batches/{}", course_id, batch_id), models.EnrollmentBatch)
+        )
 
     def get_instructor(self, user_id: Id) -> models.Instructor:
         """Retrieve the public profile of an instructor.
@@ -995,6 +1024,38 @@ class Operations:
                 path("/v1/disputes"),
                 models.DisputePage,
                 query={"limit": limit, "order_id": order_id, "status": status},
+            ),
+        )
+
+    def list_enrollment_batch_rows(
+        self, course_id: Id, batch_id: Id, *, limit: int | None = None, result: models.EnrollmentResult | None = None
+    ) -> Pages[models.EnrollmentBatchRow]:
+        """List the rows of an enrollment batch.
+
+        In the order of their lines, with their results.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses/{}/enrollment-batches/{}/rows", course_id, batch_id),
+                models.EnrollmentBatchRowPage,
+                query={"limit": limit, "result": result},
+            ),
+        )
+
+    def list_enrollment_batches(self, course_id: Id, *, limit: int | None = None) -> Pages[models.EnrollmentBatch]:
+        """List the enrollment batches of a course.
+
+        Newest first. They are deleted some days after their end.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses/{}/enrollment-batches", course_id),
+                models.EnrollmentBatchPage,
+                query={"limit": limit},
             ),
         )
 
@@ -2530,6 +2591,26 @@ class AsyncOperations:
             )
         )
 
+    async def create_enrollment_batch(
+        self, course_id: Id, body: models.EnrollmentBatchFields, *, idempotency_key: str | None = None
+    ) -> models.Operation:
+        """Enroll or unenroll people by their addresses.
+
+        In a free course; staff with `courses:admin` also in others. Each row has a result of its own. An
+        address that no user has verified is invited: access begins when a user verifies it. Access that was
+        bought is not ended. The batch has the UUID of the operation and shows the progress; when all rows
+        have a result, it is the result of the operation.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/enrollment-batches", course_id),
+                models.Operation,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     async def create_lesson(
         self, course_id: Id, body: models.LessonFields, *, idempotency_key: str | None = None
     ) -> models.Lesson:
@@ -2820,6 +2901,15 @@ class AsyncOperations:
         What each service stores about the caller. 404 until the first one is finished.
         """
         return await self._send(Request("GET", path("/v1/me/export"), models.Export))
+
+    async def get_enrollment_batch(self, course_id: Id, batch_id: Id) -> models.EnrollmentBatch:
+        """Retrieve an enrollment batch.
+
+        With its progress.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/enrollment-batches/{}", course_id, batch_id), models.EnrollmentBatch)
+        )
 
     async def get_instructor(self, user_id: Id) -> models.Instructor:
         """Retrieve the public profile of an instructor.
@@ -3285,6 +3375,38 @@ class AsyncOperations:
                 path("/v1/disputes"),
                 models.DisputePage,
                 query={"limit": limit, "order_id": order_id, "status": status},
+            ),
+        )
+
+    def list_enrollment_batch_rows(
+        self, course_id: Id, batch_id: Id, *, limit: int | None = None, result: models.EnrollmentResult | None = None
+    ) -> AsyncPages[models.EnrollmentBatchRow]:
+        """List the rows of an enrollment batch.
+
+        In the order of their lines, with their results.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses/{}/enrollment-batches/{}/rows", course_id, batch_id),
+                models.EnrollmentBatchRowPage,
+                query={"limit": limit, "result": result},
+            ),
+        )
+
+    def list_enrollment_batches(self, course_id: Id, *, limit: int | None = None) -> AsyncPages[models.EnrollmentBatch]:
+        """List the enrollment batches of a course.
+
+        Newest first. They are deleted some days after their end.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses/{}/enrollment-batches", course_id),
+                models.EnrollmentBatchPage,
+                query={"limit": limit},
             ),
         )
 

@@ -156,6 +156,53 @@ class QuizPool(Struct, kw_only=True):
     draw: int
 
 
+class EnrollmentBatch(Struct, kw_only=True):
+    id: str
+    course_id: str
+    author_id: str
+    action: str
+    ends_at: str | None
+    rows_total: int
+    rows_done: int
+    counts: dict[str, int]
+    created_at: str
+    finished_at: str | None
+
+
+class EnrollmentBatchPage(Struct, kw_only=True):
+    items: list[EnrollmentBatch]
+    next_cursor: str | None
+
+
+class Problem(Struct, kw_only=True):
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+class Operation(Struct, kw_only=True):
+    id: str
+    kind: str
+    status: str
+    result: Any
+    error: Problem | None
+    created_at: str
+    finished_at: str | None
+
+
+class EnrollmentBatchRow(Struct, kw_only=True):
+    line: int
+    email: str | None
+    result: str
+
+
+class EnrollmentBatchRowPage(Struct, kw_only=True):
+    items: list[EnrollmentBatchRow]
+    next_cursor: str | None
+
+
 class Enroll(Struct, kw_only=True):
     user_id: str | UnsetType = UNSET
 
@@ -972,24 +1019,6 @@ class Unsubscription(Struct, kw_only=True):
     subscribed: bool
 
 
-class Problem(Struct, kw_only=True):
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-
-
-class Operation(Struct, kw_only=True):
-    id: str
-    kind: str
-    status: str
-    result: Any
-    error: Problem | None
-    created_at: str
-    finished_at: str | None
-
-
 class OperationPage(Struct, kw_only=True):
     items: list[Operation]
     next_cursor: str | None
@@ -1599,6 +1628,22 @@ CatalogueOrder: TypeAlias = Literal["relevance", "popular", "newest", "rating", 
 OwnCourseStatus: TypeAlias = Literal["draft", "published", "archived"]
 
 
+EnrollmentResult: TypeAlias = Literal[
+    "pending",
+    "enrolled",
+    "invited",
+    "unenrolled",
+    "invitation_withdrawn",
+    "already_enrolled",
+    "already_invited",
+    "not_enrolled",
+    "access_purchased",
+    "duplicate",
+    "email_invalid",
+    "end_in_past",
+]
+
+
 AuditKind: TypeAlias = Literal["change", "read"]
 
 
@@ -1676,6 +1721,9 @@ LessonFileRole: TypeAlias = Literal["attachment", "captions"]
 
 
 LessonKind: TypeAlias = Literal["video", "text", "quiz"]
+
+
+EnrollmentBatchAction: TypeAlias = Literal["enroll", "unenroll"]
 
 
 FileKind: TypeAlias = Literal["cover", "attachment", "captions", "video"]
@@ -2892,6 +2940,13 @@ class CourseDocument(Struct, kw_only=True):
     course: CourseFields
     sections: list[SectionDocument]
     prerequisites: list[str] | UnsetType = field(default_factory=list)
+
+
+class EnrollmentBatchFields(Struct, kw_only=True):
+    action: EnrollmentBatchAction | UnsetType = "enroll"
+    emails: list[str] | UnsetType = UNSET
+    csv: str | UnsetType = UNSET
+    ends_at: str | None | UnsetType = UNSET
 
 
 class FileFields(Struct, kw_only=True):

@@ -9,7 +9,18 @@ import typer
 
 from coursebus import errors
 
-from . import _announcements, _certificates, _courses, _doctor, _login, _operators, _people, _sales, _statistics
+from . import (
+    _announcements,
+    _certificates,
+    _courses,
+    _doctor,
+    _enrollments,
+    _login,
+    _operators,
+    _people,
+    _sales,
+    _statistics,
+)
 from ._failures import CommandFailed, ExitCode, explain
 from ._output import Output
 from ._settings import Settings
@@ -43,7 +54,8 @@ for name, group in {
     "audit": _operators.audit,
 }.items():
     app.add_typer(group, name=name)
-for command in (_login.login, _login.logout, _login.whoami, _people.erase, _doctor.doctor):
+_sign_in = (_login.login, _login.logout, _login.whoami)
+for command in (*_sign_in, _enrollments.enroll, _enrollments.unenroll, _people.erase, _doctor.doctor):
     app.command()(command)
 
 

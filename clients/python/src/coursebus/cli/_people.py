@@ -94,7 +94,7 @@ def grant(
     wanted = [*(person or []), *(_lines(file) if file else [])]
     if not wanted:
         raise CommandFailed("No person was named.", "Name people, or a --file of them.", exit_code=ExitCode.USAGE)
-    body = models.AccessGrant(course_id=state.course_id(course), ends_at=_end(until))
+    body = models.AccessGrant(course_id=state.course_id(course), ends_at=end_of(until))
     granted, failed = [], []
     with state.output.progress("Grant access", len(wanted)) as advance:
         for each in wanted:
@@ -124,7 +124,7 @@ def extend(
     state = state_of(context)
     course_id, person_id = state.course_id(course), state.person_id(person)
     learner = state.client.get_course_learner(course_id, person_id)
-    body = models.AccessEnd(ends_at=_end(until))
+    body = models.AccessEnd(ends_at=end_of(until))
     changed = state.client.change_access_end(course_id, person_id, body, if_match=learner)
     state.output.done(f"Access ends {changed.expires_at or 'never'}.", changed)
 
@@ -170,7 +170,8 @@ def _show_access(state: State, shown: models.UserAccess) -> None:
         state.output.note("Never enrolled, ordered or subscribed. Next: coursebus access grant COURSE PERSON")
 
 
-def _end(until: str) -> str | None:
+def end_of(until: str) -> str | None:
+    """Return the time that a user typed, UTC, or None. Raises CommandFailed."""
     if not until:
         return None
     try:
