@@ -1,6 +1,7 @@
 """Sign in at the identity provider by the authorization code flow with PKCE, and sign out here and there."""
 
 import secrets
+import time
 from typing import Any, cast
 
 import requests
@@ -8,10 +9,13 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.flask_client import OAuth
 from flask import Flask, redirect, request, session, url_for
 from joserfc.errors import JoseError
+from redis.exceptions import RedisError
 from werkzeug import Response
 
 import settings
+from core.addresses import client_bucket
 from core.log import get_logger
+from core.redis import cache_redis
 
 from .api import client
 from .errors import error_page
@@ -22,6 +26,7 @@ from .sessions import ServerSession
 log = get_logger(__name__)
 
 _TIMEOUT_SECONDS = 10
+_STARTS_PER_MINUTE = 120  # from one address, which may be that of an office
 _FAILURES = (AuthlibBaseError, JoseError, requests.RequestException, ValueError)
 
 
@@ -43,6 +48,8 @@ def init_app(app: Flask) -> None:
     @app.get("/sign-in", endpoint="sign_in")
     def sign_in() -> Any:
         """Start the sign-in. ``next`` is the page that follows, ``screen_hint=signup`` asks for a new account."""
+        if _starts_too_often():
+            return error_page(429)
         session["next"] = own_path(request.args.get("next"))
         hint = {"screen_hint": "signup"} if request.args.get("screen_hint") == "signup" else {}
         try:
@@ -72,6 +79,19 @@ def init_app(app: Flask) -> None:
             log.warning("not signed out at the identity provider", reason=str(error))
             return redirect(url_for("catalogue.home"), 303)
         return redirect(end["url"], 303)
+
+
+def _starts_too_often() -> bool:
+    """Count the sign-ins that an address starts in this minute: each makes a session."""
+    if not settings.RATE_LIMITS:
+        return False
+    key = f"sign-ins:{client_bucket()}:{int(time.time()) // 60}"
+    try:
+        with cache_redis().pipeline() as pipeline:
+            started, _expires = pipeline.incr(key).expire(key, 60).execute()
+    except RedisError:
+        return False  # no session can be made either
+    return int(started) > _STARTS_PER_MINUTE
 
 
 def _callback() -> str:
