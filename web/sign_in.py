@@ -88,7 +88,9 @@ def _starts_too_often() -> bool:
     key = f"sign-ins:{client_bucket()}:{int(time.time()) // 60}"
     try:
         with cache_redis().pipeline() as pipeline:
-            started, _expires = pipeline.incr(key).expire(key, 60).execute()
+            pipeline.incr(key)
+            pipeline.expire(key, 60)
+            started = pipeline.execute()[0]
     except RedisError:
         return False  # no session can be made either
     return int(started) > _STARTS_PER_MINUTE
