@@ -37,7 +37,7 @@ USED_SETTINGS: dict[str, set[str]] = {
     },
     "worker-integrations": {*_WORKER, "WEBHOOK_ALLOW_LOOPBACK"},
     "worker-notifications": {
-        *(*_WORKER, "MONGO_URL", "SMTP_URL", "SECRET_KEY", "PUBLIC_URL"),
+        *(*_WORKER, "MONGO_URL", "SMTP_URL", "SECRET_KEY", "PUBLIC_URL", "WEB_URL"),
         *("EMAIL_WEBHOOK_SECRET", "VAPID_PRIVATE_KEY", "FIREBASE_CREDENTIALS"),
     },
     "worker-payments": {

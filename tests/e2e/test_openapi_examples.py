@@ -28,8 +28,6 @@ EXCLUDED = {
     "getOwnQuiz": "the same",
     "previewQuizAttempt": "the lesson is no quiz: 409",
     "addExtraQuizAttempts": "the user is no learner of the course: 404",
-    "getCourseLearner": "the same",
-    "changeAccessEnd": "the same",
     "createWebhookEndpoint": "the host name is resolved, and tests have no network",
     "createSubscription": "it needs a payment method from an earlier checkout: 409",
     "startUpload": "its PUT goes to the store; tested by tests/integration/courses/test_files.py",

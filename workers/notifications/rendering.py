@@ -57,7 +57,11 @@ def render(template: str, contact: Contact, data: Mapping[str, Any]) -> Rendered
         greeting=render_line(texts["greeting"]),
         title=render_line(parts["title"]),
         lead=render_line(parts["lead"]),
-        more=[render_line(each) for each in parts["more"]] + [_plain(each) for each in data.get("rest", [])],
+        more=[
+            *(render_line(each) for each in parts["more"]),
+            *(_plain(each) for each in data.get("rest", [])),
+            *([render_line(texts["links"][parts["link"]])] if "link" in parts and settings.WEB_URL else []),
+        ],
         closing=render_line(texts["closing"]),
         unsubscribe=render_line(texts["unsubscribe"]),
     )
@@ -75,6 +79,7 @@ def _line_renderer(contact: Contact, data: Mapping[str, Any]) -> Callable[[str],
         "name": name_of(contact),
         "timezone": contact.timezone,
         "public_url": settings.PUBLIC_URL,
+        "web_url": settings.WEB_URL,
         "language": language_of(contact.locale),
     }
 

@@ -211,4 +211,4 @@ def test_certificate_notification_has_verification_link(session, harness):
 
     [note], [mail] = harness.inbox(user_id), harness.server.mails
     assert (note["data"]["code"], event.code in note["body"]) == (event.code, True)
-    assert f"{settings.PUBLIC_URL}/v1/certificates/{event.code}" in mail["text"]
+    assert f"{settings.WEB_URL}/c/{event.code}" in mail["text"]

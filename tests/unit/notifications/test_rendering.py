@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+import settings
 from core.db import new_id
 from models.notifications import Contact
 from tests.integration.notifications.factories import EVENT_BY_HANDLER, payment_succeeded
@@ -27,8 +28,20 @@ def render_receipt(locale: str = "en", timezone: str = "UTC", **fields) -> str:
 def test_every_language_has_all_templates_and_parts(language: str):
     texts = tomllib.loads((TEMPLATES / f"{language}.toml").read_text())
 
+    links = texts.pop("links")
     assert {name for name, parts in texts.items() if isinstance(parts, dict)} == TEMPLATE_NAMES
-    assert all(texts[name].keys() == {"title", "lead", "more"} for name in TEMPLATE_NAMES)
+    assert all(texts[name].keys() - {"link"} == {"title", "lead", "more"} for name in TEMPLATE_NAMES)
+    assert {parts["link"] for parts in texts.values() if "link" in parts} == links.keys()
+
+
+@pytest.mark.parametrize(("web_url", "links"), [("https://shop.example", 1), ("", 0)])
+def test_mail_links_to_its_order_where_the_storefront_has_an_address(monkeypatch, web_url: str, links: int):
+    monkeypatch.setattr(settings, "WEB_URL", web_url)
+    event = payment_succeeded(new_id())
+
+    receipt = "\n".join(render("receipt", make_recipient(), msgspec.to_builtins(event)).more)
+
+    assert receipt.count(f"https://shop.example/orders/{event.order_id}") == links
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

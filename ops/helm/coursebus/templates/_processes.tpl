@@ -73,7 +73,7 @@ worker-notifications:
   stopSeconds: 20
   env: {SERVICE: notifications}
   database: NOTIFICATIONS_DATABASE_URL
-  settings: [PUBLIC_URL, MAIL_FROM, VAPID_SUBJECT]
+  settings: [PUBLIC_URL, WEB_URL, MAIL_FROM, VAPID_SUBJECT]
   secrets: [REDIS_URL, CACHE_URL, MONGO_URL, SMTP_URL, SECRET_KEY]
   optional: [EMAIL_WEBHOOK_SECRET, VAPID_PRIVATE_KEY]
   reaches: [postgresql, queue, cache, mongodb, smtp, internet]
