@@ -60,11 +60,17 @@ def render(template: str, contact: Contact, data: Mapping[str, Any]) -> Rendered
         more=[
             *(render_line(each) for each in parts["more"]),
             *(_plain(each) for each in data.get("rest", [])),
-            *([render_line(texts["links"][parts["link"]])] if "link" in parts and settings.WEB_URL else []),
+            *([render_line(texts["links"][parts["link"]])] if _has_link(parts, data) else []),
         ],
         closing=render_line(texts["closing"]),
         unsubscribe=render_line(texts["unsubscribe"]),
     )
+
+
+def _has_link(parts: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Return whether the link of a mail has an address. Data that an older version stored may lack the id."""
+    needed = {"course": "course_id", "order": "order_id"}.get(parts.get("link", ""))
+    return "link" in parts and bool(settings.WEB_URL) and (needed is None or needed in data)
 
 
 def render_note(template: str, contact: Contact, data: Mapping[str, Any]) -> tuple[str, str]:
