@@ -20,6 +20,9 @@ def _common() -> dict[str, Any]:
         "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
         "client.id": "coursebus-bridge",
         "reconnect.backoff.max.ms": 1000,  # reconnect within a second after a broker is back
+        # A broker that comes back at another address never answers at the old one. With the default, a minute, its
+        # partitions would stand still for so long. Longer than any fetch waits.
+        "socket.timeout.ms": 10_000,
         "security.protocol": settings.KAFKA_SECURITY_PROTOCOL,
         **_credentials(),
         "log_level": 2,  # an unreachable broker would log twenty lines a second; the relay logs it once

@@ -8,6 +8,7 @@ from flask import abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from web.api import client
+from web.errors import message_of
 from web.language import _, ngettext
 from web.security import has_permission
 
@@ -64,7 +65,7 @@ def announce(course_id: str) -> ResponseReturnValue:
             % {"num": sent.recipients_total}
         )
     except (errors.Conflict, errors.ValidationFailed) as refusal:
-        flash(str(refusal), "problem")
+        flash(message_of(refusal), "problem")
     return redirect(url_for("console.course", course_id=course_id), 303)
 
 
@@ -82,7 +83,7 @@ def change_certificate_template(course_id: str) -> ResponseReturnValue:
         client().replace_certificate_template(course_id, fields, if_match=request.form.get("version", 0, int))
         flash(_("The certificates were changed."))
     except (errors.PreconditionFailed, errors.ValidationFailed) as refusal:
-        flash(str(refusal), "problem")
+        flash(message_of(refusal), "problem")
     return redirect(url_for("console.course", course_id=course_id), 303)
 
 

@@ -7,8 +7,10 @@ from uuid import UUID
 from coursebus import Coursebus, errors, models
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
 
 from web.api import client
+from web.errors import message_of
 from web.language import _
 
 from .blueprint import PEOPLE, Field, ask, blueprint, done, optional, page_of, refused, staff_only
@@ -95,7 +97,7 @@ def grant(user_id: str, course_id: str) -> ResponseReturnValue:
         try:
             client().grant_access(user_id, body)
         except errors.ValidationFailed as refusal:
-            return refused(str(refusal), back)
+            return refused(message_of(refusal), back)
         return done(_("Access was granted."), back)
     subject = f"{client().get_course(course_id).title} → {_named(user_id)}"
     return ask(
@@ -114,13 +116,13 @@ def extend(user_id: str, course_id: str) -> ResponseReturnValue:
     """Change when the access of a person ends."""
     back = url_for("console.person", user_id=user_id)
     if request.method == "POST":
-        learner = client().get_course_learner(course_id, user_id)
         body = models.AccessEnd(ends_at=_end_of_day(request.form.get("last_day", "")))
         try:
-            client().change_access_end(course_id, user_id, body, if_match=learner)
+            client().change_access_end(course_id, user_id, body, if_match=request.form.get("version", 0, int))
         except (errors.Conflict, errors.PreconditionFailed, errors.ValidationFailed) as refusal:
-            return refused(str(refusal), back)
+            return refused(message_of(refusal), back)
         return done(_("The end of the access was changed."), back)
+    learner = client().get_course_learner(course_id, user_id)
     subject = f"{client().get_course(course_id).title} → {_named(user_id)}"
     return ask(
         _("Change the end of the access?"),
@@ -128,7 +130,7 @@ def extend(user_id: str, course_id: str) -> ResponseReturnValue:
         text=_("Access that has expired is given back with all progress."),
         button=_("Change"),
         back=back,
-        fields=[_last_day()],
+        fields=[_last_day(), Field("version", "", str(learner.version), type="hidden")],
     )
 
 
@@ -137,8 +139,11 @@ def _last_day() -> Field:
 
 
 def _end_of_day(day: str) -> str | None:
-    """Return the end of a day in UTC; None without a day."""
-    return (datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)).isoformat() if day else None
+    """Return the end of a day in UTC; None without a day. Raises BadRequest."""
+    try:
+        return (datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)).isoformat() if day else None
+    except (ValueError, OverflowError):  # browsers without a date picker send what was typed
+        raise BadRequest from None
 
 
 @blueprint.route("/people/<user_id>/revoke/<course_id>", methods=["GET", "POST"])
